@@ -1,0 +1,1 @@
+"""Edge wing: a bundle in, verdicts out. Never imports torch, timm or `pipeline`."""

@@ -1,0 +1,23 @@
+"""How both commands end: one clear line for the user, never a traceback for bad input."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from deploy.errors import InspectionError
+
+console = Console()
+complaints = Console(stderr=True)
+
+
+def run(app: typer.Typer) -> None:
+    """Run a command line; exit 1 with one message on an InspectionError, 130 on Ctrl-C."""
+    try:
+        app()
+    except InspectionError as error:
+        complaints.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        complaints.print("stopped: nothing half-written was left under its final name", highlight=False)
+        sys.exit(130)

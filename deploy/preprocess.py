@@ -1,0 +1,76 @@
+"""From a file or a camera frame to the graph's input. The ONLY preprocessing: training, calibration and the line all call it."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from deploy.errors import DatasetError
+
+Picture = npt.NDArray[np.uint8]
+"""H x W x 3, BGR, 8 bit."""
+
+PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+class Preprocessing(BaseModel):
+    """What the graph expects: a picture letterboxed to height x width."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    height: int = Field(ge=32, le=4096, description="input height in pixels")
+    width: int = Field(ge=32, le=4096, description="input width in pixels")
+    pad_bgr: tuple[int, int, int] = Field(description="colour of the letterbox bars, BGR, 0..255")
+
+
+def read_picture(path: Path) -> Picture:
+    """Decode a picture file to H x W x 3 BGR uint8, EXIF rotation applied, alpha dropped, 16 bit scaled to 8.
+
+    Raises DatasetError for a file that is missing, empty, truncated or no picture.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+    if not data:
+        raise DatasetError(f"{path}: the file is empty (0 bytes); copy it again from the camera or delete it")
+    # Decoders fill the missing rows of a truncated file with grey and report success.
+    if (data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[-4096:]) or (
+        data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]
+    ):
+        raise DatasetError(f"{path}: the file is truncated (no end marker); copy it again from the camera or delete it")
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        picture = None
+    if picture is None:
+        raise DatasetError(f"{path}: not a readable picture (starts with {data[:8]!r}); export it as PNG or JPEG, or delete it")
+    return np.asarray(picture, np.uint8)
+
+
+def letterbox_placement(height: int, width: int, spec: Preprocessing) -> tuple[int, int, int, int]:
+    """Where a height x width picture lands in the input: (top, left, height, width), aspect ratio kept, centred."""
+    scale = min(spec.height / height, spec.width / width)
+    new_height = min(spec.height, max(1, round(height * scale)))
+    new_width = min(spec.width, max(1, round(width * scale)))
+    return (spec.height - new_height) // 2, (spec.width - new_width) // 2, new_height, new_width
+
+
+def letterbox(picture: Picture, spec: Preprocessing) -> Picture:
+    """Resize H x W x 3 with its aspect ratio kept and pad to the input size: squashing would change the part's geometry."""
+    top, left, height, width = letterbox_placement(picture.shape[0], picture.shape[1], spec)
+    framed = np.full((spec.height, spec.width, 3), spec.pad_bgr, np.uint8)
+    shrinks = height < picture.shape[0]
+    resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    framed[top : top + height, left : left + width] = resized
+    return framed
+
+
+def unletterbox(plane: npt.NDArray[np.float32], height: int, width: int, spec: Preprocessing) -> npt.NDArray[np.float32]:
+    """Map an h x w plane of the graph (the heatmap) back onto the height x width picture it was computed from."""
+    full = cv2.resize(plane, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
+    top, left, inner_height, inner_width = letterbox_placement(height, width, spec)
+    inner = full[top : top + inner_height, left : left + inner_width]
+    return np.asarray(cv2.resize(inner, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

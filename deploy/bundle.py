@@ -16,8 +16,6 @@ from deploy.errors import BundleError, SignatureError
 from deploy.preprocess import Picture, Preprocessing
 from deploy.verdict import Thresholds
 
-SCHEMA_VERSION = 1
-
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,7 +76,7 @@ class Calibration(_Record):
 class BundleSpec(_Record):
     """`bundle.json`."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     name: str
     version: int
     created: str
@@ -160,7 +158,7 @@ def load_bundle(path: Path, trusted_key: str | None = None) -> Bundle:
         spec = BundleSpec.model_validate(json.loads(raw))
     except (ValidationError, ValueError) as error:
         raise BundleError(
-            f"{manifest}: not a bundle of schema version {SCHEMA_VERSION} ({_first_line(error)}); "
+            f"{manifest}: not a bundle of schema version 1 ({_first_line(error)}); "
             "export it again, or update the inspector if the bundle is newer"
         ) from error
     for name, expected in spec.files.items():

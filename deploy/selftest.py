@@ -9,7 +9,7 @@ from deploy.engines import Engine
 from deploy.errors import GoldenMismatch
 
 TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "int8-qdq": 0.35, "int8-cpu": 0.35}
-"""Largest difference of a probability from the lab's FP32 answer. INT8 is judged by its gate at export; here only a broken one is caught."""
+"""Largest difference from the lab's FP32 probability. INT8 was judged by its gate at export: here only a broken one is caught."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Training wing: pictures in, a trained run and a bundle out."""

@@ -4,6 +4,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from deploy.errors import InspectionError
 
@@ -16,7 +17,7 @@ def run(app: typer.Typer) -> None:
     try:
         app()
     except InspectionError as error:
-        complaints.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        complaints.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         complaints.print("stopped: nothing half-written was left under its final name", highlight=False)

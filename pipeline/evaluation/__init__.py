@@ -1,0 +1,1 @@
+"""Is it good enough, and how sure are we: metrics with intervals, calibration, thresholds, the report."""

@@ -1,0 +1,146 @@
+"""`pipeline evaluate`: a run's figures on groups it never learned from, as metrics.json and one report.html."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from deploy.command import console
+from pipeline.data.manifest import Manifest, check_unchanged
+from pipeline.data.prepare import read_samples
+from pipeline.data.sample import Sample
+from pipeline.evaluation.metrics import (
+    Counts,
+    Figure,
+    Scores,
+    auroc,
+    average_precision,
+    count_by_type,
+    count_verdicts,
+    part_scores,
+)
+from pipeline.evaluation.predict import predict, torch_infer
+from pipeline.evaluation.report import write_report
+from pipeline.training.model import InspectionModel
+from pipeline.training.recipe import Recipe
+from pipeline.training.run import Decision, load_run
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that metrics.json and the report say."""
+
+    dataset: str
+    samples: tuple[Sample, ...]
+    scores: Scores
+    decision: Decision
+    auroc: Figure
+    average_precision: Figure
+    counts: Counts
+    by_type: dict[str, Counts]
+
+    def statement(self) -> str:
+        """What these parts prove about escapes, in one sentence."""
+        escape = self.counts.escape
+        if escape.value is None or escape.high is None:
+            return "There are no defective parts here, so nothing is known of escapes."
+        return (
+            f"{escape.count} of {escape.total} defective parts escaped: with 95 % confidence the escape rate is below "
+            f"{escape.high:.1%}. Showing less than 1 % needs at least 299 defective parts without a miss."
+        )
+
+    def metrics(self) -> dict[str, Any]:
+        """The content of metrics.json, documented in the README."""
+        return {
+            "dataset": self.dataset,
+            "pictures": len(self.samples),
+            "groups": len({sample.group for sample in self.samples}),
+            "auroc": asdict(self.auroc),
+            "average_precision": asdict(self.average_precision),
+            "escape": asdict(self.counts.escape),
+            "overkill": asdict(self.counts.overkill),
+            "review": asdict(self.counts.review),
+            "verdicts": self.counts.verdicts,
+            "by_type": {
+                kind: {"escape": asdict(counts.escape), "review": asdict(counts.review)} for kind, counts in self.by_type.items()
+            },
+            "thresholds": self.decision.thresholds.model_dump(),
+            "temperature": self.decision.temperature,
+            "statement": self.statement(),
+        }
+
+
+def assess(dataset: str, samples: Sequence[Sample], scores: Scores, decision: Decision) -> Evaluation:
+    """Judge scores N of samples N."""
+    parts = part_scores(samples, scores)
+    return Evaluation(
+        dataset,
+        tuple(samples),
+        scores,
+        decision,
+        auroc(samples, scores),
+        average_precision(samples, scores),
+        count_verdicts(parts, decision.thresholds),
+        count_by_type(parts, decision.thresholds),
+    )
+
+
+def evaluate_samples(
+    folder: Path, name: str, samples: Sequence[Sample], model: InspectionModel, recipe: Recipe, decision: Decision
+) -> Evaluation:
+    """Score samples, and write metrics.json and report.html into `folder`."""
+    infer = torch_infer(model, decision.temperature)
+    spec = recipe.preprocessing()
+    evaluation = assess(name, samples, predict(samples, spec, infer), decision)
+    (folder / "metrics.json").write_text(json.dumps(evaluation.metrics(), indent=2))
+    write_report(evaluation, recipe, infer, folder / "report.html")
+    return evaluation
+
+
+def evaluate_run(folder: Path, model: InspectionModel, recipe: Recipe, manifest: Manifest, decision: Decision) -> Evaluation:
+    """Evaluate on the run's own test groups."""
+    return evaluate_samples(folder, manifest.dataset, manifest.split("test"), model, recipe, decision)
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Show the figures as a table."""
+    table = Table(title=f"{evaluation.dataset}: {len(evaluation.samples)} test pictures", title_justify="left")
+    table.add_column("figure")
+    table.add_column("value (95 % interval)")
+    table.add_row("AUROC (pictures, interval over groups)", str(evaluation.auroc))
+    table.add_row("average precision", str(evaluation.average_precision))
+    table.add_row("escapes (defective parts passed)", str(evaluation.counts.escape))
+    table.add_row("overkill (good parts rejected)", str(evaluation.counts.overkill))
+    table.add_row("sent to review", str(evaluation.counts.review))
+    for kind, counts in evaluation.by_type.items():
+        table.add_row(f"  escapes of type {kind}", str(counts.escape))
+    console.print(table)
+    console.print(evaluation.statement(), highlight=False)
+
+
+def evaluate_command(path: Path, dataset: Path | None, out: Path | None) -> Evaluation:
+    """Evaluate a run on its own test groups, or on the whole of another dataset with the same classes."""
+    run = load_run(path)
+    if dataset is None:
+        name, samples = run.manifest.dataset, run.manifest.split("test")
+        check_unchanged(samples)
+        folder = out or run.path
+    else:
+        samples, name = read_samples(dataset)
+        learned = {sample.sha256 for sample in run.manifest.samples if sample.split != "test"}
+        if known := sum(sample.sha256 in learned for sample in samples):
+            console.print(
+                f"[yellow]{known} of these {len(samples)} pictures were in the run's training or validation part: "
+                "the figures flatter it[/]",
+                highlight=False,
+            )
+        folder = out or run.path / "evaluations" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with console.status("evaluating"):
+        evaluation = evaluate_samples(folder, name, samples, run.model(), run.recipe, run.decision)
+    print_evaluation(evaluation)
+    console.print(f"figures: {folder / 'metrics.json'}  report: {folder / 'report.html'}", highlight=False)
+    return evaluation

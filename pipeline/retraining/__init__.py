@@ -1,0 +1,1 @@
+"""From what the line collected to a model that may replace the old one."""

@@ -1,0 +1,1 @@
+"""Transfer learning: source weights, the model, its two training stages, the run folder."""

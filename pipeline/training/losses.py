@@ -1,0 +1,33 @@
+"""What the network is punished for: the wrong answer, and the right answer from the wrong place."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def picture_loss(logit: Tensor, label: Tensor, defect_weight: float) -> Tensor:
+    """Binary cross-entropy of N logits; `defect_weight` makes up for class imbalance."""
+    weight = torch.where(label > 0.5, defect_weight, 1.0)
+    return F.binary_cross_entropy_with_logits(logit, label, weight)
+
+
+def mask_target(mask: Tensor, height: int, width: int) -> Tensor:
+    """Masks N x H x W in 0..1 -> N x height x width; max pooling, so that a defect smaller than a cell is not lost."""
+    return F.adaptive_max_pool2d(mask.unsqueeze(1), (height, width)).squeeze(1)
+
+
+def pixel_loss(heatmap: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Cross-entropy plus Dice of heatmap logits N x h x w, over the pictures whose defect places are `known` (N, bool).
+
+    Cross-entropy alone is content with an empty heatmap where defects cover a thousandth of the picture.
+    """
+    if not known.any():
+        return heatmap.sum() * 0
+    heatmap, target = heatmap[known], target[known]
+    positive = target.sum()
+    negative = target.numel() - positive
+    weight = torch.where(target > 0.5, (negative / positive.clamp(min=1)).clamp(max=10).sqrt(), torch.ones(()))
+    entropy = F.binary_cross_entropy_with_logits(heatmap, target, weight)
+    chance = heatmap.sigmoid()
+    dice = 1 - (2 * (chance * target).sum() + 1) / (chance.sum() + positive + 1)
+    return entropy + 0.5 * dice

@@ -1,0 +1,99 @@
+"""The training configuration: every choice, its bounds and its default."""
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from deploy.errors import RunError
+from deploy.preprocess import Preprocessing
+
+
+class SourceWeights(BaseModel):
+    """Where the backbone's first weights came from, and the preprocessing they were trained with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    origin: str = Field(description="a file, a hub name, a run folder, or 'from scratch'")
+    sha256: str | None = Field(description="hash of the weights file; None for hub downloads and from scratch")
+    mean: tuple[float, float, float] = Field(description="RGB, of pixels in 0..1")
+    std: tuple[float, float, float] = Field(description="RGB, of pixels in 0..1")
+    same_padding: bool = Field(description="TensorFlow SAME padding in every convolution")
+
+
+class Augmentation(BaseModel):
+    """What is done to training pictures. Switch off what is not true for the part: a mirrored L is a defect."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flip_horizontal: bool = True
+    flip_vertical: bool = True
+    rotation: float = Field(10, ge=0, le=180, description="degrees to either side")
+    shift: float = Field(0.05, ge=0, le=0.5, description="share of the side")
+    scale: float = Field(0.1, ge=0, lt=1, description="0.1: between 0.9 and 1.1")
+    brightness: float = Field(0.25, ge=0, lt=1)
+    contrast: float = Field(0.25, ge=0, lt=1)
+
+
+class Recipe(BaseModel):
+    """How a run is trained. `recipe.yaml` of a run holds it fully resolved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str = "tf_mobilenetv3_small_100"
+    head: Literal["localising", "pooled"] = "localising"
+    height: int = Field(320, ge=64, le=2048, multiple_of=32, description="input height in pixels")
+    width: int = Field(320, ge=64, le=2048, multiple_of=32, description="input width in pixels")
+    epochs: int = Field(16, ge=1, description="both stages together")
+    head_epochs: int = Field(2, ge=0, description="first stage: the new head on frozen features")
+    batch_size: int = Field(16, ge=2)
+    learning_rate: float = Field(2e-3, gt=0, description="of the head")
+    backbone_rate: float = Field(0.25, gt=0, le=1, description="the backbone's learning rate as a share of the head's")
+    weight_decay: float = Field(0.02, ge=0, description="not on biases and norms")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of each stage's steps with a rising rate; then cosine")
+    dropout: float = Field(0.2, ge=0, lt=1, description="on the global features before the classifier")
+    pixel_loss: float = Field(1.0, ge=0, description="weight of the heatmap's loss where masks are known; 0 ignores masks")
+    patience: int = Field(8, ge=1, description="epochs without a better validation score before stopping")
+    seed: int = 0
+    augmentation: Augmentation = Augmentation()
+    source: SourceWeights | None = Field(None, description="filled in when the weights are found")
+
+    @model_validator(mode="after")
+    def _stages(self) -> "Recipe":
+        if self.head_epochs >= self.epochs:
+            raise ValueError(f"head_epochs ({self.head_epochs}) must be below epochs ({self.epochs})")
+        return self
+
+    def preprocessing(self) -> Preprocessing:
+        """Letterbox bars take the source weights' mean colour: to the network that is zero, no edge."""
+        if self.source is None:
+            raise RunError("the recipe has no source weights yet, so the colour of its letterbox bars is not known")
+        red, green, blue = (round(255 * value) for value in self.source.mean)
+        return Preprocessing(height=self.height, width=self.width, pad_bgr=(blue, green, red))
+
+
+def read_recipe(file: Path) -> Recipe:
+    """Read a recipe; raises RunError naming the key that is wrong."""
+    try:
+        return Recipe.model_validate(yaml.safe_load(file.read_text()) or {})
+    except OSError as error:
+        raise RunError(f"{file} cannot be read ({error.strerror}); expected a recipe") from error
+    except (ValidationError, yaml.YAMLError) as error:
+        raise RunError(f"{file} is no valid recipe: {error}") from error
+
+
+def write_recipe(recipe: Recipe, file: Path) -> None:
+    """Write a recipe as YAML."""
+    file.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+
+
+def override_recipe(file: Path | None = None, **overrides: object) -> Recipe:
+    """The recipe of a file, or the default one, with every override that is not None; raises RunError naming the wrong value."""
+    base = read_recipe(file) if file else Recipe()
+    chosen = {key: value for key, value in overrides.items() if value is not None}
+    try:
+        return Recipe.model_validate(base.model_dump() | chosen)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RunError(f"{'.'.join(map(str, first['loc']))}: {first['msg']} (found {first.get('input')!r})") from error

@@ -1,0 +1,105 @@
+"""`pipeline train`: pictures and source weights in, a finished run out. Goes on where an interrupted one stopped."""
+
+import json
+import logging
+import os
+import warnings
+from functools import partial
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch.utils.data import DataLoader
+
+from deploy.command import console
+from pipeline.data.augment import augment, build_augmentation
+from pipeline.data.manifest import Manifest, write_manifest
+from pipeline.data.pictures import Item, Pictures
+from pipeline.evaluation.evaluate import evaluate_run, print_evaluation
+from pipeline.evaluation.predict import fix_decision
+from pipeline.training.model import InspectionModel
+from pipeline.training.module import TrainingModule
+from pipeline.training.progress import EpochLines
+from pipeline.training.recipe import Recipe, write_recipe
+from pipeline.training.run import environment, finish, open_partial, save_model
+from pipeline.training.weights import Source, load_source
+
+LAST = "last.ckpt"
+
+
+def train(manifest: Manifest, recipe: Recipe, source: Source, out: Path) -> Path:
+    """Train one run on the manifest's train and validation groups and evaluate it on its test groups; returns the run folder.
+
+    The same manifest, recipe and source weights continue an interrupted training from its last finished epoch.
+    """
+    recipe = recipe.model_copy(update={"source": source.about})
+    identity = {"manifest": manifest.sha256(), "recipe": recipe.model_dump(mode="json")}
+    folder, resumed = open_partial(out, manifest.dataset, identity)
+    if resumed:
+        console.print(f"going on with the interrupted training in {folder}", highlight=False)
+    write_recipe(recipe, folder / "recipe.yaml")
+    write_manifest(manifest, folder)
+    (folder / "environment.json").write_text(json.dumps(environment(), indent=2))
+
+    model = fit(manifest, recipe, source, folder)
+    save_model(model, recipe, folder / "weights.safetensors")
+    decision = fix_decision(model, recipe, manifest.split("validation"))
+    (folder / "decision.json").write_text(decision.model_dump_json(indent=2))
+    print_evaluation(evaluate_run(folder, model, recipe, manifest, decision))
+    for checkpoint in folder.glob("*.ckpt"):
+        checkpoint.unlink()
+    return finish(folder)
+
+
+def fit(manifest: Manifest, recipe: Recipe, source: Source, folder: Path) -> InspectionModel:
+    """Run both stages in `folder`; returns the network with the weights of the best validation score."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    lightning.seed_everything(recipe.seed, workers=True, verbose=False)
+    model = InspectionModel(recipe)
+    load_source(model, source)
+    training, validation = loaders(manifest, recipe)
+    labels = [sample.label for sample in manifest.split("train")]
+    defect_weight = labels.count("good") / labels.count("defective")
+    module = TrainingModule(model, recipe, defect_weight, len(training))
+    best = ModelCheckpoint(
+        folder, "best", monitor="score", mode="max", save_last=True, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    trainer = lightning.Trainer(
+        max_epochs=recipe.epochs,
+        callbacks=[EpochLines(folder / "history.csv"), EarlyStopping("score", mode="max", patience=recipe.patience), best],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+    )
+    last = folder / LAST
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(does not have many workers|Checkpoint directory|litlogger).*")
+        trainer.fit(module, training, validation, ckpt_path=last if last.is_file() else None, weights_only=False)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    stored = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
+    module.load_state_dict(stored["state_dict"])
+    return module.model.eval()
+
+
+def loaders(manifest: Manifest, recipe: Recipe) -> tuple[DataLoader[Item], DataLoader[Item]]:
+    """Batches of the train and validation groups."""
+    spec = recipe.preprocessing()
+    change = partial(augment, build_augmentation(recipe.augmentation, spec))
+    # Workers pay when a GPU does the arithmetic; on a CPU they would take the cores that train.
+    workers = min(8, (os.cpu_count() or 1) - 1) if torch.cuda.is_available() else 0
+    training = Pictures(manifest.split("train"), spec, change)
+    return (
+        DataLoader(
+            training,
+            recipe.batch_size,
+            shuffle=True,
+            drop_last=len(training) > recipe.batch_size,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+        ),
+        DataLoader(Pictures(manifest.split("validation"), spec), 2 * recipe.batch_size),
+    )

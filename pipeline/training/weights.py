@@ -1,0 +1,143 @@
+"""Source weights: a file, the weights folder, the timm hub, in this order and said aloud. Never silently random."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from timm.models import get_pretrained_cfg
+from torch import Tensor, nn
+
+from deploy.bundle import sha256_of
+from deploy.errors import WeightsError
+from pipeline.training.model import InspectionModel
+from pipeline.training.recipe import SourceWeights
+
+FOLDER_VARIABLE = "INSPECTOR_WEIGHTS"
+CLASSIFIER_PREFIXES = ("classifier.", "conv_head.", "bn2.", "norm_head.", "head.")
+"""What source weights hold beyond the feature layers."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Found source weights; `tensors` is None for from scratch."""
+
+    about: SourceWeights
+    tensors: Mapping[str, Tensor] | None
+    with_head: bool = False
+    """The tensors are a whole run's, and its head is to be taken over too."""
+
+
+def check_backbone(name: str) -> None:
+    """Raise WeightsError with the nearest names when timm has no such backbone."""
+    if not timm.is_model(name.split(".")[0]):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.4)
+        raise WeightsError(f"no backbone is called {name!r}; nearest: {', '.join(near) or 'none'}")
+
+
+def find_source(backbone: str, file: Path | None = None, from_scratch: bool = False) -> Source:
+    """Find the backbone's source weights.
+
+    Raises WeightsError when none are found, a file does not fit, or `--weights` and `--from-scratch` are both asked for.
+    """
+    check_backbone(backbone)
+    if from_scratch:
+        if file is not None:
+            raise WeightsError(f"asked for both --weights {file} and --from-scratch; choose one")
+        return Source(_about(backbone, "from scratch", None, {}), None)
+    if file is not None:
+        return _from_file(backbone, file)
+    looked = []
+    if folder := os.environ.get(FOLDER_VARIABLE):
+        candidate = Path(folder) / f"{backbone}.safetensors"
+        if candidate.is_file():
+            return _from_file(backbone, candidate)
+        looked.append(f"{candidate} (no such file)")
+    else:
+        looked.append(f"{FOLDER_VARIABLE} (not set)")
+    try:
+        return _from_hub(backbone)
+    except Exception as error:  # the hub client raises a different class for every way a network can fail
+        looked.append(f"the timm hub ({type(error).__name__})")
+    raise WeightsError(
+        f"no source weights found for {backbone}; looked at {', '.join(looked)}. Give --weights FILE.safetensors, set "
+        f"{FOLDER_VARIABLE} to a folder with {backbone}.safetensors, connect to the hub once, or ask for --from-scratch"
+    )
+
+
+def load_source(model: InspectionModel, source: Source) -> None:
+    """Load source weights, if there are any; raises WeightsError when they belong to another architecture."""
+    if source.tensors is None:
+        return
+    prefix = "backbone."
+    if source.with_head:
+        model.load_state_dict(source.tensors)
+    elif any(name.startswith(prefix) for name in source.tensors):  # the weights of an earlier run
+        backbone = {name.removeprefix(prefix): value for name, value in source.tensors.items() if name.startswith(prefix)}
+        _load_features(model.backbone, backbone, source.about.origin)
+    else:
+        _load_features(model.backbone, source.tensors, source.about.origin)
+
+
+def _load_features(features: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
+    own = features.state_dict()
+    missing = [name for name in own if name not in tensors and not name.endswith("num_batches_tracked")]
+    misshapen = [name for name in own if name in tensors and own[name].shape != tensors[name].shape]
+    foreign = [name for name in tensors if name not in own and not name.startswith(CLASSIFIER_PREFIXES)]
+    if missing or misshapen or foreign:
+        first = (missing + misshapen + foreign)[0]
+        raise WeightsError(
+            f"{origin} does not fit this backbone: {len(missing)} layers missing, {len(misshapen)} of another shape, "
+            f"{len(foreign)} unknown (first: {first}); expected weights in timm's naming for the very same architecture"
+        )
+    features.load_state_dict({name: tensors[name] for name in own if name in tensors}, strict=False)
+
+
+def _from_file(backbone: str, file: Path) -> Source:
+    if not file.is_file():
+        raise WeightsError(f"{file} does not exist; expected a .safetensors file with {backbone} in timm's naming")
+    try:
+        with safe_open(file, "pt") as opened:
+            metadata: dict[str, str] = opened.metadata() or {}
+        tensors = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{file} is no readable safetensors file ({error}); convert it, or copy it again") from error
+    return Source(_about(backbone, str(file), sha256_of(file), metadata), tensors)
+
+
+def _from_hub(backbone: str) -> Source:
+    # A line is often offline, and the client's own patience is minutes.
+    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
+    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "30")
+    model = timm.create_model(backbone, pretrained=True)
+    return Source(_about(backbone, f"timm hub ({backbone})", None, {}), model.state_dict())
+
+
+def _about(backbone: str, origin: str, sha256: str | None, metadata: Mapping[str, str]) -> SourceWeights:
+    """Take mean, std and padding from the file's own metadata where it says them: wrong ones cost 18 points of accuracy."""
+    config = get_pretrained_cfg(backbone)
+    if config is None:
+        raise WeightsError(f"timm publishes no weights for {backbone}, so its mean and std are unknown; choose another backbone")
+    mean = _triple(metadata["mean"]) if "mean" in metadata else tuple(config.mean)
+    std = _triple(metadata["std"]) if "std" in metadata else tuple(config.std)
+    same = metadata["padding"].startswith("same") if "padding" in metadata else backbone.startswith("tf_")
+    return SourceWeights(origin=origin, sha256=sha256, mean=mean, std=std, same_padding=same)
+
+
+def _triple(text: str) -> tuple[float, ...]:
+    values = [float(part) for part in text.strip("()[]").split(",")]
+    return tuple(values * 3 if len(values) == 1 else values)
+
+
+def weights_metadata(about: SourceWeights, backbone: str) -> dict[str, str]:
+    """What a run writes beside its own weights, so that they can be source weights in their turn."""
+    return {
+        "timm_model": backbone,
+        "mean": ", ".join(map(str, about.mean)),
+        "std": ", ".join(map(str, about.std)),
+        "padding": "same (TF)" if about.same_padding else "symmetric",
+    }

@@ -96,8 +96,11 @@ def demo_data(
 ) -> None:
     """Render the built-in demo line: machined parts, their defects and masks, and a conveyor video with its truth."""
     from pipeline.data.demo_line import DEFECT_TYPES, write_demo_line
+    from pipeline.data.prepare import counting
 
-    write_demo_line(directory, parts, tuple(types.split(",")) if types else DEFECT_TYPES, seed)
+    with counting("rendering") as progress:
+        write_demo_line(directory, parts, tuple(types.split(",")) if types else DEFECT_TYPES, seed, progress)
+    console.print(f"pictures: {directory}  conveyor video: {directory / 'conveyor' / 'belt.avi'}", highlight=False)
 
 
 @app.command(epilog="Example: pipeline demo --out demo")

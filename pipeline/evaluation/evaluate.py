@@ -21,6 +21,7 @@ from pipeline.evaluation.metrics import (
     count_by_type,
     count_verdicts,
     part_scores,
+    upper_bound,
 )
 from pipeline.evaluation.predict import predict, torch_infer
 from pipeline.evaluation.report import write_report
@@ -45,11 +46,11 @@ class Evaluation:
     def statement(self) -> str:
         """What these parts prove about escapes, in one sentence."""
         escape = self.counts.escape
-        if escape.value is None or escape.high is None:
+        if escape.value is None:
             return "There are no defective parts here, so nothing is known of escapes."
         return (
             f"{escape.count} of {escape.total} defective parts escaped: with 95 % confidence the escape rate is below "
-            f"{escape.high:.1%}. Showing less than 1 % needs at least 299 defective parts without a miss."
+            f"{upper_bound(escape.count, escape.total):.1%}. To show less than 1 % takes 299 such parts without a miss."
         )
 
     def metrics(self) -> dict[str, Any]:

@@ -71,6 +71,11 @@ def rate(count: int, total: int) -> Rate:
     return Rate(count, total, count / total, low, high)
 
 
+def upper_bound(count: int, total: int) -> float:
+    """What a rate is below with 95 % confidence (one-sided Clopper-Pearson): zero of 57 shows less than 5.1 %."""
+    return 1.0 if count >= total else float(beta.ppf(CONFIDENCE, count + 1, total - count))
+
+
 def labels_of(samples: Sequence[Sample]) -> npt.NDArray[np.bool_]:
     """N, True for defective."""
     return np.array([sample.label == "defective" for sample in samples])

@@ -125,7 +125,7 @@ def _judge_fp32(engine: OnnxRuntimeEngine, run: Run, torch_scores: np.typing.NDA
     if evidence.max_difference > MAX_FP32_DIFFERENCE or evidence.agreement < 1:
         raise GateFailed(
             f"the exported FP32 graph differs from the trained model by up to {evidence.max_difference:.2g} in probability and "
-            f"in {1 - evidence.agreement:.1%} of verdicts; expected at most {MAX_FP32_DIFFERENCE:g} and none: report this as a bug"
+            f"in {1 - evidence.agreement:.1%} of verdicts; at most {MAX_FP32_DIFFERENCE:g} and none expected: report it as a bug"
         )
     return Judgement(run.decision.thresholds, evidence, scores, None)
 

@@ -22,7 +22,7 @@ class TrainingModule(lightning.LightningModule):
 
     def __init__(self, model: InspectionModel, recipe: Recipe, defect_weight: float, steps_per_epoch: int) -> None:
         super().__init__()
-        self.model = model
+        self.model = model.to(memory_format=torch.channels_last)  # half again as fast on CPUs, and what tensor cores want
         self.recipe = recipe
         self.defect_weight = defect_weight
         self.steps_per_epoch = steps_per_epoch

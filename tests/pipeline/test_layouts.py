@@ -1,0 +1,114 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from deploy.errors import DatasetError
+from pipeline.data.layouts import check_classes, read_dataset
+from tests.pipeline.conftest import MakeFiles
+
+LAYOUTS = {
+    "own": (
+        ["good/a.png", "defective/dent/b.png", "defective/crack/c.jpg", "masks/dent/b.png"],
+        {("good", "", ""): 1, ("defective", "dent", ""): 1, ("defective", "crack", ""): 1},
+    ),
+    "one defective folder": (["ok/a.png", "ng/b.png"], {("good", "", ""): 1, ("defective", "defective", ""): 1}),
+    "class folders": (["normal/a.png", "Scratch/b.bmp"], {("good", "", ""): 1, ("defective", "Scratch", ""): 1}),
+    "class folders with a split": (
+        ["train/good/a.png", "train/defective/b.png", "valid/good/c.png", "test/defective/d.png"],
+        {
+            ("good", "", "train"): 1,
+            ("defective", "defective", "train"): 1,
+            ("good", "", "validation"): 1,
+            ("defective", "defective", "test"): 1,
+        },
+    ),
+    "MVTec AD": (
+        ["train/good/000.png", "test/good/000.png", "test/hole/000.png", "ground_truth/hole/000_mask.png"],
+        {("good", "", "train"): 1, ("good", "", "test"): 1, ("defective", "hole", "test"): 1},
+    ),
+    "nested and hidden": (
+        ["good/line1/a.png", "good/.thumbs/x.txt", "dent/b.tiff"],
+        {("good", "", ""): 1, ("defective", "dent", ""): 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_are_read_as_they_are(layout: str, tmp_path: Path, write_pictures: MakeFiles) -> None:
+    names, expected = LAYOUTS[layout]
+    write_pictures(tmp_path, [name for name in names if not name.endswith(".txt")])
+    samples = read_dataset(tmp_path).samples
+    assert Counter((sample.label, sample.defect_type, sample.split) for sample in samples) == expected
+
+
+def test_masks_are_found_in_both_layouts(tmp_path: Path, write_pictures: MakeFiles) -> None:
+    for layout in ("own", "MVTec AD"):
+        write_pictures(tmp_path / layout, LAYOUTS[layout][0])
+        masks = [sample.mask for sample in read_dataset(tmp_path / layout).samples if sample.mask]
+        assert len(masks) == 1
+        assert (tmp_path / layout / masks[0]).is_file()
+
+
+def test_csv_layout(tmp_path: Path, write_pictures: MakeFiles) -> None:
+    write_pictures(tmp_path, ["x/1.png", "x/2.png"])
+    table = tmp_path / "parts.csv"
+    table.write_text("path,label,defect_type,group,split\nx/1.png,good,,p1,train\nx/2.png,defective,dent,p2,test\n")
+    dataset = read_dataset(table)
+    assert dataset.name == "parts"
+    assert dataset.groups_from == "csv"
+    assert [(s.label, s.defect_type, s.group, s.split) for s in dataset.samples] == [
+        ("good", "", "p1", "train"),
+        ("defective", "dent", "p2", "test"),
+    ]
+
+
+def test_card_names_good_classes_and_groups(tmp_path: Path, write_pictures: MakeFiles) -> None:
+    write_pictures(tmp_path, ["fine/p01_a.png", "fine/p02_a.png", "dent/p03_a.png"])
+    (tmp_path / "dataset.yaml").write_text("name: plates\ngood: [fine]\ngroup_regex: '(p\\d+)'\n")
+    dataset = read_dataset(tmp_path)
+    assert dataset.name == "plates"
+    assert sorted((sample.label, sample.group) for sample in dataset.samples) == [
+        ("defective", "p03"),
+        ("good", "p01"),
+        ("good", "p02"),
+    ]
+
+
+BAD = {
+    "missing": (lambda root: root / "nowhere", "does not exist"),
+    "a file": (lambda root: _text(root / "notes.txt", "hello"), "expected a dataset folder"),
+    "CSV without labels": (lambda root: _text(root / "a.csv", "path\nx.png\n"), "label is missing"),
+    "CSV with a strange label": (lambda root: _text(root / "b.csv", "path,label\nx.png,maybe\n"), "line 2: label 'maybe'"),
+    "CSV with a strange split": (lambda root: _text(root / "c.csv", "path,label,split\nx.png,good,exam\n"), "split 'exam'"),
+    "CSV with some groups": (
+        lambda root: _text(root / "d.csv", "path,label,group\nx.png,good,1\ny.png,bad,\n"),
+        "1 of 2 pictures",
+    ),
+    "unknown key in the card": (lambda root: _text(root / "dataset.yaml", "nmae: x\n").parent, "nmae"),
+    "regex that finds nothing": (lambda root: _text(root / "dataset.yaml", "group_regex: '(zz)'\n").parent, "finds no group in"),
+    "groups for some only": (lambda root: _text(root / "groups.csv", "file,group\n").parent, "no group for 2 of 2"),
+}
+
+
+def _text(file: Path, content: str) -> Path:
+    file.write_text(content)
+    return file
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_datasets_get_one_clear_sentence(case: str, tmp_path: Path, write_pictures: MakeFiles) -> None:
+    write_pictures(tmp_path, ["good/a.png", "dent/b.png"])
+    make, expected = BAD[case]
+    with pytest.raises(DatasetError, match=expected):
+        read_dataset(make(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [([], "no readable pictures"), (["good/a.png"], "1 good and 0 defective"), (["bad/a.png"], "0 good and 1 def")],
+)
+def test_one_class_is_not_enough(names: list[str], expected: str, tmp_path: Path, write_pictures: MakeFiles) -> None:
+    write_pictures(tmp_path, names)
+    with pytest.raises(DatasetError, match=expected):
+        check_classes(read_dataset(tmp_path).samples, tmp_path)

@@ -1,0 +1,135 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from deploy.errors import DatasetError
+from deploy.verdict import Thresholds, Verdict, decide
+from pipeline.evaluation.calibration import fit_temperature
+from pipeline.evaluation.metrics import (
+    PartScore,
+    auroc,
+    average_precision,
+    count_by_type,
+    count_verdicts,
+    part_scores,
+    rate,
+    upper_bound,
+)
+from pipeline.evaluation.thresholds import MAX_ESCAPE, MAX_OVERKILL, derive_thresholds
+from tests.pipeline.conftest import sample
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "low", "high"),
+    [
+        (0, 57, 0.0, 0.0627),
+        (0, 299, 0.0, 0.0123),
+        (1, 10, 0.0025, 0.4450),
+        (5, 5, 0.4782, 1.0),
+    ],
+)
+def test_clopper_pearson_against_the_tables(count: int, total: int, low: float, high: float) -> None:
+    interval = rate(count, total)
+    assert interval.low == pytest.approx(low, abs=1e-3)
+    assert interval.high == pytest.approx(high, abs=1e-3)
+
+
+@pytest.mark.parametrize(("count", "total", "bound"), [(0, 57, 0.0512), (0, 299, 0.01), (3, 3, 1.0)])
+def test_what_so_many_parts_prove(count: int, total: int, bound: float) -> None:
+    assert upper_bound(count, total) == pytest.approx(bound, abs=1e-4)
+
+
+def test_no_parts_no_rate() -> None:
+    assert rate(0, 0).value is None
+    assert "no such parts" in str(rate(0, 0))
+
+
+def test_auroc_interval_is_wider_when_pictures_share_groups() -> None:
+    random = np.random.default_rng(0)
+    truth = np.arange(200) % 2
+    scores = random.normal(size=200) + truth
+    alone = [sample(f"p{index}", "dent" if bad else "") for index, bad in enumerate(truth)]
+    shared = [sample(f"p{index // 20}{bad}", "dent" if bad else "", index) for index, bad in enumerate(truth)]
+    # Pictures of one part score alike, so fewer groups know less.
+    clustered = scores + np.repeat(random.normal(size=10), 20)
+    wide, narrow = auroc(shared, clustered), auroc(alone, scores)
+    assert wide.high is not None
+    assert wide.low is not None
+    assert narrow.high is not None
+    assert narrow.low is not None
+    assert wide.high - wide.low > narrow.high - narrow.low
+    assert narrow.low < (narrow.value or 0) < narrow.high
+
+
+def test_one_class_has_no_auroc() -> None:
+    only_good = [sample("a"), sample("b")]
+    assert auroc(only_good, np.array([0.1, 0.2])).value is None
+    assert average_precision(only_good, np.array([0.1, 0.2])).value is None
+    assert str(auroc(only_good, np.array([0.1, 0.2]))) == "not defined"
+
+
+def test_a_part_is_judged_by_its_worst_view() -> None:
+    samples = [sample("a", "dent", 0), sample("a", "dent", 1), sample("a", "", 2), sample("b", "", 0)]
+    parts = part_scores(samples, np.array([0.2, 0.9, 0.1, 0.3]))
+    assert [(part.defective, part.score) for part in parts] == [(True, 0.9), (False, 0.1), (False, 0.3)]
+
+
+def test_counts_by_verdict_and_type() -> None:
+    parts = [
+        PartScore(str(score), kind != "", kind, score) for score, kind in ((0.1, ""), (0.9, ""), (0.1, "dent"), (0.5, "crack"))
+    ]
+    counts = count_verdicts(parts, Thresholds(accept=0.3, reject=0.7))
+    assert (counts.escape.count, counts.escape.total) == (1, 2)
+    assert (counts.overkill.count, counts.overkill.total) == (1, 2)
+    assert (counts.review.count, counts.review.total) == (1, 4)
+    by_type = count_by_type(parts, Thresholds(accept=0.3, reject=0.7))
+    assert {kind: one.escape.count for kind, one in by_type.items()} == {"dent": 1, "crack": 0}
+
+
+SCORES = st.lists(st.floats(0, 1, allow_nan=False), min_size=1, max_size=60)
+
+
+def parts_of(good: list[float], bad: list[float]) -> list[PartScore]:
+    return [PartScore(f"g{i}", False, "", s) for i, s in enumerate(good)] + [
+        PartScore(f"d{i}", True, "x", s) for i, s in enumerate(bad)
+    ]
+
+
+@given(SCORES, SCORES)
+def test_limits_hold_on_the_parts_they_were_derived_from(good: list[float], bad: list[float]) -> None:
+    thresholds = derive_thresholds(parts_of(good, bad))
+    counts = count_verdicts(parts_of(good, bad), thresholds)
+    assert thresholds.accept <= thresholds.reject
+    assert counts.escape.count <= MAX_ESCAPE * len(bad)
+    assert counts.overkill.count <= MAX_OVERKILL * len(good)
+
+
+@given(SCORES, SCORES, st.floats(0, 0.5), st.floats(0, 0.5))
+def test_a_stricter_escape_limit_accepts_no_more(good: list[float], bad: list[float], some: float, other: float) -> None:
+    strict, loose = sorted((some, other))
+    parts = parts_of(good, bad)
+    assume(max(good) >= min(bad))  # separable classes share one gap whatever the limit
+    strict_thresholds, loose_thresholds = derive_thresholds(parts, strict, 0.0), derive_thresholds(parts, loose, 0.0)
+    accepted = [sum(decide(part.score, t) is Verdict.GOOD for part in parts) for t in (strict_thresholds, loose_thresholds)]
+    assert accepted[0] <= accepted[1]
+
+
+def test_separable_classes_leave_the_middle_to_review() -> None:
+    thresholds = derive_thresholds(parts_of([0.01], [0.99]))
+    assert 0.01 < thresholds.accept < 0.5 < thresholds.reject < 0.99
+
+
+def test_thresholds_need_both_classes() -> None:
+    with pytest.raises(DatasetError, match="1 good and 0 defective"):
+        derive_thresholds(parts_of([0.1], []))
+
+
+def test_temperature_undoes_overconfidence() -> None:
+    random = np.random.default_rng(0)
+    true_logits = random.normal(0, 2, 4000)
+    defective = random.random(4000) < 1 / (1 + np.exp(-true_logits))
+    assert fit_temperature(3 * true_logits, defective) == pytest.approx(3, rel=0.1)
+    assert math.isclose(fit_temperature(np.where(defective, 1.0, -1.0), defective), 0.5, rel_tol=1e-3)

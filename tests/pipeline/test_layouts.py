@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_card_names_good_classes_and_groups(tmp_path: Path, write_pictures: Make
     ]
 
 
-BAD = {
+BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (lambda root: root / "nowhere", "does not exist"),
     "a file": (lambda root: _text(root / "notes.txt", "hello"), "expected a dataset folder"),
     "CSV without labels": (lambda root: _text(root / "a.csv", "path\nx.png\n"), "label is missing"),

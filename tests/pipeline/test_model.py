@@ -29,7 +29,7 @@ BACKBONES = (
 def build(backbone: str, head: str = "localising", height: int = 96, width: int = 64) -> tuple[InspectionModel, Recipe]:
     torch.manual_seed(0)
     source = find_source(backbone, from_scratch=True)
-    recipe = Recipe(backbone=backbone, head=head, height=height, width=width, source=source.about)  # type: ignore[arg-type]
+    recipe = Recipe(backbone=backbone, head=head, height=height, width=width, source=source.about)
     model = InspectionModel(recipe)
     for _ in range(2):  # give the batch norms statistics that keep random activations in range
         model(torch.randint(0, 255, (4, 3, height, width), dtype=torch.uint8))

@@ -36,7 +36,8 @@ def model_with(backbone: str, file: Path | None) -> InspectionModel:
 
 
 def stem(backbone: torch.nn.Module) -> torch.Tensor:
-    return backbone.state_dict()["conv_stem.weight"]
+    weight: torch.Tensor = backbone.state_dict()["conv_stem.weight"]
+    return weight
 
 
 def test_unknown_backbone_offers_the_nearest() -> None:

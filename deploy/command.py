@@ -12,6 +12,11 @@ console = Console()
 complaints = Console(stderr=True)
 
 
+def say(text: str, style: str | None = None) -> None:
+    """Print a line as it is: a path with brackets is no markup, and nothing is wrapped."""
+    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
 def run(app: typer.Typer) -> None:
     """Run a command line; exit 1 with one message on an InspectionError, 130 on Ctrl-C."""
     try:

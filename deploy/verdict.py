@@ -1,5 +1,6 @@
 """The decision rule: two thresholds, four verdicts."""
 
+from collections.abc import Sequence
 from enum import Enum
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -27,6 +28,15 @@ class Thresholds(BaseModel):
         if self.accept > self.reject:
             raise ValueError(f"accept ({self.accept}) must not exceed reject ({self.reject})")
         return self
+
+
+def part_probability(views: Sequence[float]) -> float:
+    """The defect probability of a part from its views, at least one: the mean of the two highest, or the only one.
+
+    A part is as bad as its worst views, but one flickering frame does not decide.
+    """
+    highest = sorted(views, reverse=True)[:2]
+    return sum(highest) / len(highest)
 
 
 def decide(probability: float, thresholds: Thresholds) -> Verdict:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from deploy.command import console
 from deploy.command import run as run_app
+from deploy.command import say
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", help="Train, evaluate and export inspectors."
@@ -39,10 +39,10 @@ def train(
 
     chosen = override_recipe(recipe, backbone=backbone, head=head, height=input_size, width=input_size, epochs=epochs, seed=seed)
     source = find_source(chosen.backbone, weights, from_scratch)
-    console.print(f"source weights for {chosen.backbone}: {source.about.origin}", highlight=False)
+    say(f"source weights for {chosen.backbone}: {source.about.origin}")
     folder = run_training(prepare(dataset, chosen.seed, resplit), chosen, source, out)
-    console.print(f"[bold]run: {folder}[/]  report: {folder / 'report.html'}", highlight=False)
-    console.print(f"next: pipeline export {folder}", highlight=False)
+    say(f"run: {folder}  report: {folder / 'report.html'}", style="bold")
+    say(f"next: pipeline export {folder}")
 
 
 @app.command(epilog="Example: pipeline evaluate runs/parts-0001 datasets/parts-line-b")
@@ -100,7 +100,7 @@ def demo_data(
 
     with counting("rendering") as progress:
         write_demo_line(directory, parts, tuple(types.split(",")) if types else DEFECT_TYPES, seed, progress)
-    console.print(f"pictures: {directory}  conveyor video: {directory / 'conveyor' / 'belt.avi'}", highlight=False)
+    say(f"pictures: {directory}  conveyor video: {directory / 'conveyor' / 'belt.avi'}")
 
 
 @app.command(epilog="Example: pipeline demo --out demo")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from deploy.command import console
+from deploy.command import console, say
 from deploy.errors import InspectionError, WeightsError
 from deploy.verdict import Verdict
 from pipeline.data.demo_line import write_demo_line
@@ -71,17 +71,16 @@ def run_demo(out: Path) -> Summary:
     if not line.is_dir():
         with counting("rendering") as progress:
             write_demo_line(line, progress=progress)
-    console.print(f"pictures: {line}  video: {conveyor / 'belt.avi'}", highlight=False)
+    say(f"pictures: {line}  video: {conveyor / 'belt.avi'}")
 
     _heading("2. Training and evaluation on groups never learned from")
     try:
         source, recipe = find_source(RECIPE.backbone), RECIPE
-        console.print(f"source weights: {source.about.origin}", highlight=False)
+        say(f"source weights: {source.about.origin}")
     except WeightsError as error:
         source, recipe = find_source(RECIPE.backbone, from_scratch=True), FROM_SCRATCH
-        console.print(
-            f"[yellow]no source weights are reachable, so this small net is trained from scratch[/] ({error})", highlight=False
-        )
+        say("no source weights are reachable, so this small net is trained from scratch", style="bold yellow")
+        say(str(error))
     run = train(prepare(line, recipe.seed), recipe, source, out / "runs")
     metrics = json.loads((run / "metrics.json").read_text())
 
@@ -113,7 +112,7 @@ def run_demo(out: Path) -> Summary:
 
 def _inspect(bundle: Path, video: Path, out: Path) -> None:
     command = ["run", str(bundle), str(video), "--parts", "belt", "--crop", str(CROP), "--out", str(out), "--annotate", str(out)]
-    console.print(f"inspector {' '.join(command)}", highlight=False, soft_wrap=True)
+    say(f"inspector {' '.join(command)}")
     finished = subprocess.run([sys.executable, "-c", "from deploy.cli import main; main()", *command], check=False)
     if finished.returncode:
         raise InspectionError(f"the inspector ended with exit code {finished.returncode}; its message is above")
@@ -177,14 +176,13 @@ def _print_verdicts(matches: list[tuple[Truth, Seen | None]]) -> None:
 
 def _print_summary(summary: Summary, run: Path, inspection: Path, out: Path) -> None:
     _heading("Result")
-    console.print(
+    say(
         f"test AUROC {summary.auroc:.4f}; conveyor: {summary.parts_counted} of {summary.parts_true} parts counted, "
         f"{summary.escapes} escapes, {summary.overkill} overkill, {summary.review} to review; {summary.seconds:.0f} s",
-        highlight=False,
     )
-    console.print(f"report:          {run / 'report.html'}", highlight=False)
-    console.print(f"annotated video: {inspection / 'annotated.mp4'}", highlight=False)
-    console.print(f"these figures:   {out / 'summary.json'}", highlight=False)
+    say(f"report:          {run / 'report.html'}")
+    say(f"annotated video: {inspection / 'annotated.mp4'}")
+    say(f"these figures:   {out / 'summary.json'}")
 
 
 def _heading(text: str) -> None:

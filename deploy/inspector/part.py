@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from deploy.verdict import Thresholds, Verdict, decide
+from deploy.verdict import Thresholds, Verdict, decide, part_probability
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ class PartResult:
 class PartSoFar:
     """A part that is still in sight; holds no pictures and no lists, so a part that stays for hours costs nothing.
 
-    The station's rule: a part is as bad as its worst views, but one flickering frame does not decide. So its probability is
-    the mean of its two highest, or the only one. A part without any judged view is a FAULT.
+    Its probability follows the rule that thresholds were derived by, `part_probability`. Without any judged view it is a FAULT.
     """
 
     def __init__(self, part: int, thresholds: Thresholds) -> None:
@@ -85,7 +84,7 @@ class PartSoFar:
         """The verdict by what was seen so far. At least one view must have been added."""
         assert self._first is not None
         assert self._last is not None
-        probability = sum(self._highest) / len(self._highest) if self._highest else None
+        probability = part_probability(self._highest) if self._highest else None
         verdict = Verdict.FAULT if probability is None else decide(probability, self._thresholds)
         shown = self._worst or self._first
         return PartResult(

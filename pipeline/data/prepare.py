@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from deploy.command import console
+from deploy.command import console, say
 from pipeline.data.duplicates import group_near_duplicates
 from pipeline.data.layouts import check_any, check_classes, read_dataset
 from pipeline.data.manifest import Manifest, Skipped, hash_readable
@@ -47,10 +47,9 @@ def read_samples(source: Path, both_classes: bool = True) -> tuple[tuple[Sample,
             samples = group_near_duplicates(samples, progress)
         groups_from = "near-duplicates, since none are named"
     kinds = Counter(sample.defect_type or "good" for sample in samples)
-    console.print(
+    say(
         f"{dataset.name}: {len(samples)} pictures ({', '.join(f'{count} {kind}' for kind, count in kinds.most_common())}), "
         f"{len({sample.group for sample in samples})} groups from {groups_from}",
-        highlight=False,
     )
     return samples, dataset.name
 
@@ -61,10 +60,10 @@ def split_samples(samples: Sequence[Sample], seed: int, resplit: bool) -> tuple[
     if not brought or resplit:
         samples = split_by_group(samples, seed)
     elif not any(sample.split == "train" and sample.label == "defective" for sample in samples):
-        console.print("the dataset's own training part has no defective pictures (as in MVTec AD): splitting afresh by group")
+        say("the dataset's own training part has no defective pictures (as in MVTec AD): splitting afresh by group")
         samples = split_by_group(samples, seed)
     elif "validation" not in brought:
-        console.print("the dataset brings no validation part: taking validation groups from its training part")
+        say("the dataset brings no validation part: taking validation groups from its training part")
         samples = carve_validation(samples, seed)
     check_split(samples)
     return tuple(samples)
@@ -73,11 +72,11 @@ def split_samples(samples: Sequence[Sample], seed: int, resplit: bool) -> tuple[
 def tell_skipped(skipped: Sequence[Skipped], total: int) -> None:
     """List the pictures that were left out, and why."""
     if skipped:
-        console.print(f"[yellow]left out {len(skipped)} of {total} pictures that cannot be read:[/]", highlight=False)
+        say(f"left out {len(skipped)} of {total} pictures that cannot be read:", style="yellow")
         for one in skipped[:20]:
-            console.print(f"  {one.reason}", highlight=False, soft_wrap=True)
+            say(f"  {one.reason}")
         if len(skipped) > 20:
-            console.print(f"  ... and {len(skipped) - 20} more", highlight=False)
+            say(f"  ... and {len(skipped) - 20} more")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from deploy.command import console
+from deploy.command import console, say
 from pipeline.data.manifest import Manifest, check_unchanged
 from pipeline.data.prepare import read_samples
 from pipeline.data.sample import Sample
@@ -119,7 +119,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     for kind, counts in evaluation.by_type.items():
         table.add_row(f"  escapes of type {kind}", str(counts.escape))
     console.print(table)
-    console.print(evaluation.statement(), highlight=False)
+    say(evaluation.statement())
 
 
 def evaluate_command(path: Path, dataset: Path | None, out: Path | None) -> Evaluation:
@@ -133,15 +133,14 @@ def evaluate_command(path: Path, dataset: Path | None, out: Path | None) -> Eval
         samples, name = read_samples(dataset)
         learned = {sample.sha256 for sample in run.manifest.samples if sample.split != "test"}
         if known := sum(sample.sha256 in learned for sample in samples):
-            console.print(
-                f"[yellow]{known} of these {len(samples)} pictures were in the run's training or validation part: "
-                "the figures flatter it[/]",
-                highlight=False,
+            say(
+                f"{known} of these {len(samples)} pictures were in the run's training or validation part: the figures flatter it",
+                style="yellow",
             )
         folder = out or run.path / "evaluations" / name
     folder.mkdir(parents=True, exist_ok=True)
     with console.status("evaluating"):
         evaluation = evaluate_samples(folder, name, samples, run.model(), run.recipe, run.decision)
     print_evaluation(evaluation)
-    console.print(f"figures: {folder / 'metrics.json'}  report: {folder / 'report.html'}", highlight=False)
+    say(f"figures: {folder / 'metrics.json'}  report: {folder / 'report.html'}")
     return evaluation

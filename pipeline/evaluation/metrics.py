@@ -1,5 +1,6 @@
 """Figures with intervals. Parts are the witnesses: pictures of one part are not independent."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import numpy.typing as npt
 from scipy.stats import beta
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from deploy.verdict import Thresholds, Verdict, decide
+from deploy.verdict import Thresholds, Verdict, decide, part_probability
 from pipeline.data.sample import Sample
 
 Scores = npt.NDArray[np.float64]
@@ -111,7 +112,7 @@ def _bootstrapped(
 
 @dataclass(frozen=True)
 class PartScore:
-    """A part, judged by its worst view."""
+    """A part, judged by the station's rule."""
 
     part: str
     defective: bool
@@ -120,13 +121,16 @@ class PartScore:
 
 
 def part_scores(samples: Sequence[Sample], scores: Scores) -> list[PartScore]:
-    """One score per part (the pictures of a group with one label): the highest defect probability of its pictures."""
-    worst: dict[str, PartScore] = {}
+    """One score per part (the pictures of a group with one label), by the rule that the station uses on its frames."""
+    views: dict[str, list[float]] = defaultdict(list)
+    shown: dict[str, Sample] = {}
     for sample, score in zip(samples, scores, strict=True):
-        known = worst.get(sample.part)
-        if known is None or score > known.score:
-            worst[sample.part] = PartScore(sample.part, sample.label == "defective", sample.defect_type, float(score))
-    return list(worst.values())
+        views[sample.part].append(float(score))
+        shown.setdefault(sample.part, sample)
+    return [
+        PartScore(part, shown[part].label == "defective", shown[part].defect_type, part_probability(scores))
+        for part, scores in views.items()
+    ]
 
 
 def count_verdicts(parts: Sequence[PartScore], thresholds: Thresholds) -> Counts:

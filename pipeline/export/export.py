@@ -10,7 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from deploy.bundle import BundleSpec, Calibration, Data, LeftOut, ModelFile, Source, sha256_of
-from deploy.command import console
+from deploy.command import console, say
 from deploy.engines.onnxruntime import OnnxRuntimeEngine
 from deploy.errors import GateFailed
 from deploy.preprocess import letterbox, read_picture
@@ -97,7 +97,7 @@ def export_run(path: Path, out: Path, name: str | None = None) -> Path:
         ),
     )
     folder.rename(final)
-    console.print(f"[bold]bundle: {final}[/]", highlight=False)
+    say(f"bundle: {final}", style="bold")
     return final
 
 
@@ -148,8 +148,8 @@ def _seal(folder: Path, spec: BundleSpec) -> None:
     (folder / "bundle.json").write_bytes(content)
     (folder / "signature").write_text(signature.model_dump_json(indent=2))
     if made:
-        console.print(f"made a signing key: {file} (keep it; bundles are signed with it)", highlight=False)
-    console.print(f"signed by {signature.public_key}", highlight=False)
+        say(f"made a signing key: {file} (keep it; bundles are signed with it)")
+    say(f"signed by {signature.public_key}")
 
 
 def _print_gate(models: dict[str, ModelFile], left_out: dict[str, LeftOut]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from deploy.bundle import sha256_of
-from deploy.command import console
+from deploy.command import console, say
 from deploy.errors import GateFailed, RunError
 from pipeline.data.manifest import check_unchanged
 from pipeline.data.prepare import read_samples
@@ -56,20 +56,20 @@ def retrain(path: Path, new_pictures: Path, out: Path, epochs: int | None = None
     for comparison in comparisons:
         print_comparison(comparison)
     better, why = is_better(comparisons[0], comparisons[1] if intake.held_out else None)
-    console.print(f"[bold]{why}[/]", highlight=False)
+    say(why, style="bold")
     _write(comparisons, better, why, new.path / "comparison.json")
     if export_bundle and not better:
         raise GateFailed(f"nothing was exported: {why}; export it all the same with `pipeline export {new.path}`")
     if export_bundle:
         export_run(new.path, Path("bundles"))
     else:
-        console.print(f"nothing was exported; to do so: pipeline export {new.path}", highlight=False)
+        say(f"nothing was exported; to do so: pipeline export {new.path}")
     return new.path
 
 
 def _tell(why: str, samples: Sequence[Sample]) -> None:
     if samples:
-        console.print(f"[yellow]{len(samples)} pictures {why}[/] (first: {samples[0].path})", highlight=False)
+        say(f"{len(samples)} pictures {why} (first: {samples[0].path})", style="yellow")
 
 
 def _write(comparisons: Sequence[Comparison], better: bool, why: str, file: Path) -> None:

@@ -9,7 +9,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from deploy.command import console
+from deploy.command import console, say
 from pipeline.training.module import TrainingModule
 
 COLUMNS = ("epoch", "stage", "train_loss", "validation_loss", "auroc", "average_precision", "score", "seconds")
@@ -46,11 +46,10 @@ class EpochLines(Callback):
         seconds = time.monotonic() - self._started
         stage = "head" if trainer.current_epoch < module.recipe.head_epochs else "all"
         left = (module.recipe.epochs - trainer.current_epoch - 1) * seconds
-        console.print(
+        say(
             f"epoch {trainer.current_epoch + 1:>3}/{module.recipe.epochs}  {stage:<4}  loss {figures['train_loss']:.3f}  "
             f"validation: loss {figures['validation_loss']:.3f}  AUROC {figures['auroc']:.3f}  "
             f"AP {figures['average_precision']:.3f}  {seconds:.0f} s, at most {left / 60:.0f} min left",
-            highlight=False,
         )
         self._rows.append({"epoch": trainer.current_epoch + 1, "stage": stage, "seconds": round(seconds, 1), **figures})
         with self._history.open("w", newline="") as stream:

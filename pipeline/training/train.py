@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from deploy.command import console
+from deploy.command import say
 from pipeline.data.augment import augment, build_augmentation
 from pipeline.data.manifest import Manifest, write_manifest
 from pipeline.data.pictures import Item, Pictures
@@ -37,7 +37,7 @@ def train(manifest: Manifest, recipe: Recipe, source: Source, out: Path) -> Path
     identity = {"manifest": manifest.sha256(), "recipe": recipe.model_dump(mode="json")}
     folder, resumed = open_partial(out, manifest.dataset, identity)
     if resumed:
-        console.print(f"going on with the interrupted training in {folder}", highlight=False)
+        say(f"going on with the interrupted training in {folder}")
     write_recipe(recipe, folder / "recipe.yaml")
     write_manifest(manifest, folder)
     (folder / "environment.json").write_text(json.dumps(environment(), indent=2))

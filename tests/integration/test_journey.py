@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from deploy.preprocess import read_picture
 from pipeline.data.demo_line import write_demo_dataset
 
 BACKBONE = "mobilenetv3_small_050"
@@ -148,7 +149,9 @@ def test_retraining_compares_on_untouched_groups(home: Path, run: Path, line: Pa
     assert (about["version"], about["parent"]) == (2, before["sha256"])
     with (run / "manifest.csv").open() as old, (newest / "manifest.csv").open() as grown:
         tested = {row["path"]: row["split"] for row in csv.DictReader(old)}
-        assert {path: split for path, split in ((r["path"], r["split"]) for r in csv.DictReader(grown)) if path in tested} == tested
+        assert {
+            path: split for path, split in ((r["path"], r["split"]) for r in csv.DictReader(grown)) if path in tested
+        } == tested
 
 
 def wait_for(condition: object, process: subprocess.Popen[bytes], seconds: float = 240) -> None:
@@ -204,7 +207,7 @@ def test_damaged_pictures_are_told_and_the_rest_trains(home: Path, tmp_path: Pat
     good = sorted((tmp_path / "line" / "good").iterdir())
     good[0].write_bytes(b"")
     good[1].write_text("no picture")
-    whole = cv2.imencode(".jpg", cv2.imread(str(good[2])))[1].tobytes()
+    whole = cv2.imencode(".jpg", read_picture(good[2]))[1].tobytes()
     good[2].write_bytes(whole[: len(whole) // 2])
     said = give("pipeline", "train", tmp_path / "line", *TRAIN, "--out", tmp_path / "runs", home=tmp_path)
     assert "left out 3 of 36 pictures" in said
@@ -239,7 +242,9 @@ def test_bad_input_gets_one_clear_sentence(words: tuple[str, ...], expected: str
 @pytest.mark.parametrize("name", ["pipeline", "inspector"])
 def test_help_has_an_example_for_every_command(name: str, home: Path) -> None:
     overview = give(name, "--help", home=home)
-    commands = {"pipeline": ("train", "evaluate", "export", "retrain", "demo-data", "demo"), "inspector": ("run", "selftest")}[name]
+    commands = {"pipeline": ("train", "evaluate", "export", "retrain", "demo-data", "demo"), "inspector": ("run", "selftest")}[
+        name
+    ]
     for one in commands:
         assert one in overview
         assert f"Example: {name} {one}" in give(name, one, "--help", home=home)

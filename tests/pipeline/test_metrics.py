@@ -71,10 +71,10 @@ def test_one_class_has_no_auroc() -> None:
     assert str(auroc(only_good, np.array([0.1, 0.2]))) == "not defined"
 
 
-def test_a_part_is_judged_by_its_worst_view() -> None:
+def test_a_part_is_judged_by_its_two_worst_views() -> None:
     samples = [sample("a", "dent", 0), sample("a", "dent", 1), sample("a", "", 2), sample("b", "", 0)]
-    parts = part_scores(samples, np.array([0.2, 0.9, 0.1, 0.3]))
-    assert [(part.defective, part.score) for part in parts] == [(True, 0.9), (False, 0.1), (False, 0.3)]
+    parts = part_scores(samples, np.array([0.25, 0.75, 0.1, 0.3]))
+    assert [(part.defective, part.score) for part in parts] == [(True, 0.5), (False, 0.1), (False, 0.3)]
 
 
 def test_counts_by_verdict_and_type() -> None:

@@ -21,9 +21,10 @@ TOP_SHARE = 0.01
 class LocalisingHead(nn.Module):
     """Three maps at a common width at stride 8, a depthwise 3x3 and a 1x1 make one heatmap of the defect.
 
-    The picture's logit is the mean of the heatmap's top 1 % plus a linear layer over global features, so a defect of ten pixels
-    is learned from its place instead of being drowned by global pooling. After Bozic, Tabernik, Skocaj: Mixed supervision for
-    surface-defect detection, Computers in Industry 129, 2021.
+    The picture's logit is the mean of the heatmap's top 1 %, so a defect of ten pixels is learned from its place instead of being
+    drowned by global pooling. After Bozic, Tabernik, Skocaj: Mixed supervision for surface-defect detection, Computers in Industry
+    129, 2021, but without their classifier on global features: those tell which part it is, and with few parts a network learns
+    the parts by heart.
     """
 
     def __init__(self, channels: list[int], dropout: float, cells: int) -> None:
@@ -36,9 +37,9 @@ class LocalisingHead(nn.Module):
             nn.Conv2d(HEAD_WIDTH, HEAD_WIDTH, 3, padding=1, groups=HEAD_WIDTH, bias=False),
             nn.BatchNorm2d(HEAD_WIDTH),
             nn.ReLU(),
+            nn.Dropout2d(dropout),
             nn.Conv2d(HEAD_WIDTH, 1, 1),
         )
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1], 1))
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Maps N x C x h x w at strides 8, 16, 32 -> logit N, heatmap logits N x h x w at stride 8."""
@@ -46,9 +47,7 @@ class LocalisingHead(nn.Module):
         for lateral, deeper, stride in zip(list(self.lateral)[1:], maps[1:], STRIDES[1:], strict=True):
             fused = fused + F.interpolate(lateral(deeper), scale_factor=stride / STRIDES[0], mode="bilinear", align_corners=False)
         heatmap = self.mix(fused).squeeze(1)
-        top = heatmap.flatten(1).topk(self.top, dim=1).values.mean(dim=1)
-        logit = top + self.classifier(maps[-1].mean(dim=(2, 3))).squeeze(1)
-        return logit, heatmap
+        return heatmap.flatten(1).topk(self.top, dim=1).values.mean(dim=1), heatmap
 
 
 class PooledHead(nn.Module):

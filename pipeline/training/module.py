@@ -18,7 +18,10 @@ from pipeline.training.recipe import Recipe
 
 
 class TrainingModule(lightning.LightningModule):
-    """Stage one trains the new head on frozen features; stage two trains everything, the backbone at a lower rate."""
+    """Stage one trains the new head on frozen features; stage two trains everything, the backbone at a lower rate.
+
+    With source weights the backbone's batch norms keep their statistics in both stages: those of a few similar parts are worse.
+    """
 
     def __init__(self, model: InspectionModel, recipe: Recipe, defect_weight: float, steps_per_epoch: int) -> None:
         super().__init__()
@@ -34,9 +37,7 @@ class TrainingModule(lightning.LightningModule):
         """Freeze or free the backbone by the epoch alone, so that a resumed run is in the right stage."""
         frozen = self.current_epoch < self.recipe.head_epochs
         self.model.backbone.requires_grad_(not frozen)
-        import os
-
-        self.model.backbone.train(not frozen and not os.environ.get("BNF"))  # frozen batch norms must not drift
+        self.model.backbone.train(self.recipe.trains_norms())
 
     def training_step(self, batch: Item, _index: int) -> Tensor:
         """One step of the picture's loss, and of the heatmap's where masks are known."""

@@ -10,6 +10,9 @@ from deploy.errors import RunError
 from deploy.preprocess import Preprocessing
 
 
+FROM_SCRATCH = "from scratch"
+
+
 class SourceWeights(BaseModel):
     """Where the backbone's first weights came from, and the preprocessing they were trained with."""
 
@@ -52,7 +55,7 @@ class Recipe(BaseModel):
     backbone_rate: float = Field(0.25, gt=0, le=1, description="the backbone's learning rate as a share of the head's")
     weight_decay: float = Field(0.02, ge=0, description="not on biases and norms")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of each stage's steps with a rising rate; then cosine")
-    dropout: float = Field(0.2, ge=0, lt=1, description="on the global features before the classifier")
+    dropout: float = Field(0.2, ge=0, lt=1, description="of whole feature channels before the last layer")
     pixel_loss: float = Field(1.0, ge=0, description="weight of the heatmap's loss where masks are known; 0 ignores masks")
     patience: int = Field(8, ge=1, description="epochs without a better validation score before stopping")
     seed: int = 0
@@ -64,6 +67,10 @@ class Recipe(BaseModel):
         if self.head_epochs >= self.epochs:
             raise ValueError(f"head_epochs ({self.head_epochs}) must be below epochs ({self.epochs})")
         return self
+
+    def trains_norms(self) -> bool:
+        """Whether the backbone's batch norms learn their statistics: only when it starts from nothing."""
+        return self.source is not None and self.source.origin == FROM_SCRATCH
 
     def preprocessing(self) -> Preprocessing:
         """Letterbox bars take the source weights' mean colour: to the network that is zero, no edge."""

@@ -72,6 +72,7 @@ def fit(manifest: Manifest, recipe: Recipe, source: Source, folder: Path) -> Ins
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        gradient_clip_val=1.0,
         default_root_dir=folder,
     )
     last = folder / LAST

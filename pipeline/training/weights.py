@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from deploy.bundle import sha256_of
 from deploy.errors import WeightsError
 from pipeline.training.model import InspectionModel
-from pipeline.training.recipe import SourceWeights
+from pipeline.training.recipe import FROM_SCRATCH, SourceWeights
 
 FOLDER_VARIABLE = "INSPECTOR_WEIGHTS"
 CLASSIFIER_PREFIXES = ("classifier.", "conv_head.", "bn2.", "norm_head.", "head.")
@@ -48,7 +48,7 @@ def find_source(backbone: str, file: Path | None = None, from_scratch: bool = Fa
     if from_scratch:
         if file is not None:
             raise WeightsError(f"asked for both --weights {file} and --from-scratch; choose one")
-        return Source(_about(backbone, "from scratch", None, {}), None)
+        return Source(_about(backbone, FROM_SCRATCH, None, {}), None)
     if file is not None:
         return _from_file(backbone, file)
     looked = []

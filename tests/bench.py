@@ -1,0 +1,69 @@
+"""Speed of every backbone in every precision on this machine: `make bench`. Trust the ratios; all are measured in one run."""
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from rich.table import Table
+
+from deploy.command import console
+from deploy.engines.onnxruntime import OnnxRuntimeEngine
+from pipeline.data.sample import Sample
+from pipeline.export.graph import write_onnx
+from pipeline.export.quantise import write_fp16, write_int8_cpu, write_int8_qdq
+from pipeline.training.model import InspectionModel
+from pipeline.training.recipe import Recipe
+from pipeline.training.weights import find_source
+
+BACKBONES = ("tf_mobilenetv3_small_100", "mobilenetv4_conv_small", "mobilenetv2_100", "efficientnet_lite0", "efficientnet_b0")
+SIDE = 224
+ROUNDS = 60
+
+
+def milliseconds(engines: dict[str, OnnxRuntimeEngine]) -> dict[str, float]:
+    """Median time of one picture; the engines take turns, so that a busy moment of the machine hits all of them."""
+    frame = np.random.default_rng(0).integers(0, 255, (1, SIDE, SIDE, 3), np.uint8)
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    for round_number in range(ROUNDS):
+        for name, engine in engines.items():
+            started = time.perf_counter()
+            engine.infer(frame)
+            if round_number >= ROUNDS // 6:  # the first ones warm up
+                times[name].append((time.perf_counter() - started) * 1000)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def main() -> None:
+    """Print a table; backbones may be named on the command line."""
+    table = Table(title=f"onnxruntime on this CPU, batch 1, {SIDE} px: milliseconds (times FP32)", title_justify="left")
+    for column in ("backbone", "fp32", "fp16", "int8-qdq", "int8-cpu"):
+        table.add_column(column)
+    for backbone in sys.argv[1:] or BACKBONES:
+        with tempfile.TemporaryDirectory() as folder, console.status(backbone):
+            torch.manual_seed(0)
+            recipe = Recipe(backbone=backbone, height=SIDE, width=SIDE, source=find_source(backbone, from_scratch=True).about)
+            model, spec = InspectionModel(recipe).eval(), recipe.preprocessing()
+            root = Path(folder)
+            random = np.random.default_rng(0)
+            samples = []
+            for number in range(4):
+                cv2.imwrite(str(root / f"{number}.png"), random.integers(0, 255, (SIDE, SIDE, 3), np.uint8))
+                samples.append(Sample(folder, f"{number}.png", "good"))
+            write_onnx(model, 1.0, spec, root / "fp32.onnx")
+            write_fp16(root / "fp32.onnx", root / "fp16.onnx")
+            write_int8_qdq(root / "fp32.onnx", root / "int8-qdq.onnx", samples, spec)
+            write_int8_cpu(root / "fp32.onnx", root / "int8-cpu.onnx", samples, spec)
+            taken = milliseconds(
+                {name: OnnxRuntimeEngine(root / f"{name}.onnx") for name in ("fp32", "fp16", "int8-qdq", "int8-cpu")}
+            )
+        table.add_row(backbone, *(f"{value:.2f} ({value / taken['fp32']:.2f})" for value in taken.values()))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

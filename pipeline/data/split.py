@@ -30,10 +30,15 @@ def split_by_group(samples: Sequence[Sample], seed: int = 0, shares: Mapping[Spl
     order = np.random.default_rng(seed).permutation(sorted(groups))
     rank = {name: position for position, name in enumerate(order)}
     chosen: dict[str, Split] = {}
+    # What one type could not give to a part, the next type of the same class makes up for: with three groups of each type no type
+    # reaches all parts, but the defective pictures as a whole do.
+    lacks: dict[bool, dict[Split, float]] = {is_good: dict.fromkeys(shares, 0.0) for is_good in (True, False)}
     for kind in sorted(by_type, key=lambda kind: (groups_per_type[kind], kind)):
         names = sorted(by_type[kind], key=lambda name: (-len(groups[name]), rank[name]))
         total = sum(len(groups[name]) for name in names)
-        lack = {split: share * total for split, share in shares.items()}
+        lack = lacks[kind == ""]
+        for split, share in shares.items():
+            lack[split] += share * total
         for name in names:
             split = max(lack, key=lambda split: lack[split])  # the order of `shares` breaks ties
             chosen[name] = split

@@ -55,6 +55,6 @@ def score_chart(defective: npt.NDArray[np.bool_], scores: Scores, thresholds: Th
 def _svg(canvas: Canvas) -> str:
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report", "font.family": "sans-serif"}):
-        canvas.savefig(stream, format="svg", metadata={"Date": None})
+        canvas.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = stream.getvalue()
     return text[text.index("<svg") :]

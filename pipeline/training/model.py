@@ -21,10 +21,10 @@ TOP_SHARE = 0.01
 class LocalisingHead(nn.Module):
     """Three maps at a common width at stride 8, a depthwise 3x3 and a 1x1 make one heatmap of the defect.
 
-    The picture's logit is the mean of the heatmap's top 1 %, so a defect of ten pixels is learned from its place instead of being
-    drowned by global pooling. After Bozic, Tabernik, Skocaj: Mixed supervision for surface-defect detection, Computers in Industry
-    129, 2021, but without their classifier on global features: those tell which part it is, and with few parts a network learns
-    the parts by heart.
+    The picture's logit is the mean of the heatmap's top 1 %, so a defect of ten pixels is learned from its place instead of
+    being drowned by global pooling. After Bozic, Tabernik, Skocaj: Mixed supervision for surface-defect detection, Computers in
+    Industry 129, 2021, but without their classifier on global features: those tell which part it is, and with few parts a
+    network learns the parts by heart.
     """
 
     def __init__(self, channels: list[int], dropout: float, cells: int) -> None:

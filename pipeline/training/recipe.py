@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from deploy.errors import RunError
 from deploy.preprocess import Preprocessing
 
-
 FROM_SCRATCH = "from scratch"
 
 

@@ -80,7 +80,8 @@ def save_model(model: InspectionModel, recipe: Recipe, file: Path) -> None:
     """Write weights.safetensors, with what is needed to use it as source weights."""
     if recipe.source is None:
         raise ValueError("the recipe's source weights must be resolved first")
-    save_file(model.state_dict(), file, weights_metadata(recipe.source, recipe.backbone))
+    tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(tensors, file, weights_metadata(recipe.source, recipe.backbone))
 
 
 def open_partial(out: Path, dataset: str, identity: Mapping[str, Any]) -> tuple[Path, bool]:

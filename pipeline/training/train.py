@@ -77,7 +77,7 @@ def fit(manifest: Manifest, recipe: Recipe, source: Source, folder: Path) -> Ins
     )
     last = folder / LAST
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*(does not have many workers|Checkpoint directory|litlogger).*")
+        warnings.filterwarnings("ignore", message=".*(does not have many workers|Checkpoint directory|litlogger|treespec).*")
         trainer.fit(module, training, validation, ckpt_path=last if last.is_file() else None, weights_only=False)
     if trainer.interrupted:
         raise KeyboardInterrupt

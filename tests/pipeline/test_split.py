@@ -52,6 +52,14 @@ def test_a_rare_type_is_trained_on_before_it_is_tested() -> None:
     assert parts == ["test", "test", "train", "train"]
 
 
+def test_few_groups_of_many_types_still_reach_every_part() -> None:
+    split = split_by_group(samples_of([(2, "")] * 10 + [(2, kind) for kind in "abcdef" for _ in range(3)]))
+    check_split(split)
+    defective = {part: len({s.group for s in split if s.split == part and s.label == "defective"}) for part in SPLITS}
+    assert defective["train"] in (10, 11)
+    assert min(defective["validation"], defective["test"]) >= 3
+
+
 def test_leaks_and_lacks_are_refused() -> None:
     split = split_by_group(samples_of([(2, "")] * 6 + [(2, "dent")] * 6))
     check_split(split)

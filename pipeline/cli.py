@@ -33,11 +33,13 @@ def train(
 ) -> None:
     """Fine-tune a backbone on good and defective pictures. The same command again goes on with an interrupted training."""
     from pipeline.data.prepare import prepare
-    from pipeline.training.recipe import override_recipe
+    from pipeline.training.recipe import resolve_recipe
     from pipeline.training.train import train as run_training
     from pipeline.training.weights import find_source
 
-    chosen = override_recipe(recipe, backbone=backbone, head=head, height=input_size, width=input_size, epochs=epochs, seed=seed)
+    chosen = resolve_recipe(
+        recipe, from_scratch, backbone=backbone, head=head, height=input_size, width=input_size, epochs=epochs, seed=seed
+    )
     source = find_source(chosen.backbone, weights, from_scratch)
     say(f"source weights for {chosen.backbone}: {source.about.origin}")
     folder = run_training(prepare(dataset, chosen.seed, resplit), chosen, source, out)

@@ -17,13 +17,12 @@ from deploy.verdict import Verdict
 from pipeline.data.demo_line import write_demo_line
 from pipeline.data.prepare import counting, prepare
 from pipeline.export.export import export_run
-from pipeline.training.recipe import Recipe
+from pipeline.training.recipe import resolve_recipe
 from pipeline.training.train import train
 from pipeline.training.weights import find_source
 
-RECIPE = Recipe(height=224, width=224)
-FROM_SCRATCH = RECIPE.model_copy(update={"epochs": 24, "head_epochs": 0, "backbone_rate": 1.0, "patience": 24})
-"""A network that starts from nothing has no features to protect: everything learns from the first step, for longer."""
+RECIPE = resolve_recipe(height=224, width=224, epochs=12)
+FROM_SCRATCH = resolve_recipe(from_scratch=True, height=224, width=224, epochs=30, patience=30)
 CROP = 256
 
 

@@ -15,7 +15,6 @@ from pipeline.data.sample import SPLITS, Sample
 from pipeline.export.export import export_run
 from pipeline.retraining.compare import Comparison, compare_runs, is_better, print_comparison
 from pipeline.retraining.intake import take_in
-from pipeline.training.recipe import override_recipe
 from pipeline.training.run import load_run
 from pipeline.training.train import train
 from pipeline.training.weights import Source
@@ -43,9 +42,8 @@ def retrain(path: Path, new_pictures: Path, out: Path, epochs: int | None = None
         + ", ".join(f"{split} {manifest.pictures()[split] - old.manifest.pictures()[split]} new" for split in SPLITS),
         highlight=False,
     )
-    recipe = override_recipe(None, **old.recipe.model_dump())
-    recipe = recipe.model_copy(
-        update={"epochs": epochs or recipe.epochs, "head_epochs": 0, "learning_rate": RATE_SHARE * recipe.learning_rate}
+    recipe = old.recipe.model_copy(
+        update={"epochs": epochs or old.recipe.epochs, "head_epochs": 0, "learning_rate": RATE_SHARE * old.recipe.learning_rate}
     )
     about = old.recipe.source.model_copy(update={"origin": f"run {old.path}", "sha256": sha256_of(old.weights)})
     new = load_run(train(manifest, recipe, Source(about, load_file(old.weights), with_head=True), out))

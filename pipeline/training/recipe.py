@@ -94,12 +94,17 @@ def write_recipe(recipe: Recipe, file: Path) -> None:
     file.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
 
-def override_recipe(file: Path | None = None, **overrides: object) -> Recipe:
-    """The recipe of a file, or the default one, with every override that is not None; raises RunError naming the wrong value."""
-    base = read_recipe(file) if file else Recipe()
+NOTHING_TO_PROTECT = {"head_epochs": 0, "backbone_rate": 1.0}
+"""What differs by default when a network starts from scratch: frozen random features teach a head nothing."""
+
+
+def resolve_recipe(file: Path | None = None, from_scratch: bool = False, **overrides: object) -> Recipe:
+    """The defaults, then what a file says, then every override that is not None; raises RunError naming the wrong value."""
+    defaults = NOTHING_TO_PROTECT if from_scratch else {}
+    told = read_recipe(file).model_dump(exclude_unset=True) if file else {}
     chosen = {key: value for key, value in overrides.items() if value is not None}
     try:
-        return Recipe.model_validate(base.model_dump() | chosen)
+        return Recipe.model_validate(defaults | told | chosen)
     except ValidationError as error:
         first = error.errors()[0]
         raise RunError(f"{'.'.join(map(str, first['loc']))}: {first['msg']} (found {first.get('input')!r})") from error

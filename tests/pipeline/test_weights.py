@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -8,7 +9,7 @@ from safetensors.torch import save_file
 
 from deploy.errors import RunError, WeightsError
 from pipeline.training.model import InspectionModel
-from pipeline.training.recipe import Recipe, override_recipe, read_recipe, write_recipe
+from pipeline.training.recipe import Recipe, read_recipe, resolve_recipe, write_recipe
 from pipeline.training.run import save_model
 from pipeline.training.weights import FOLDER_VARIABLE, find_source, load_source
 
@@ -139,12 +140,19 @@ def test_recipe_round_trip(tmp_path: Path) -> None:
         ({"epochs": 0}, "epochs"),
     ],
 )
-def test_wrong_recipes_name_the_key(overrides: dict[str, object], expected: str) -> None:
+def test_wrong_recipes_name_the_key(overrides: dict[str, Any], expected: str) -> None:
     with pytest.raises(RunError, match=expected):
-        override_recipe(None, **overrides)
+        resolve_recipe(**overrides)
 
 
 def test_a_misspelt_key_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("epoch: 3\n")
     with pytest.raises(RunError, match="epoch"):
-        override_recipe(tmp_path / "r.yaml")
+        resolve_recipe(tmp_path / "r.yaml")
+
+
+def test_from_scratch_has_no_features_to_protect(tmp_path: Path) -> None:
+    assert resolve_recipe(from_scratch=True).head_epochs == 0
+    (tmp_path / "r.yaml").write_text("head_epochs: 1\n")
+    assert resolve_recipe(tmp_path / "r.yaml", from_scratch=True).head_epochs == 1
+    assert resolve_recipe().head_epochs > 0

@@ -55,7 +55,7 @@ class Recipe(BaseModel):
     weight_decay: float = Field(0.02, ge=0, description="not on biases and norms")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of each stage's steps with a rising rate; then cosine")
     dropout: float = Field(0.2, ge=0, lt=1, description="of whole feature channels before the last layer")
-    pixel_loss: float = Field(1.0, ge=0, description="weight of the heatmap's loss where masks are known; 0 ignores masks")
+    pixel_loss: float = Field(3.0, ge=0, description="weight of the heatmap's loss where masks are known; 0 ignores masks")
     patience: int = Field(8, ge=1, description="epochs without a better validation score before stopping")
     seed: int = 0
     augmentation: Augmentation = Augmentation()

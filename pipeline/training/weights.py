@@ -2,11 +2,15 @@
 
 import difflib
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import timm
+from huggingface_hub import constants
+from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from timm.models import get_pretrained_cfg
@@ -110,11 +114,21 @@ def _from_file(backbone: str, file: Path) -> Source:
 
 
 def _from_hub(backbone: str) -> Source:
-    # A line is often offline, and the client's own patience is minutes.
-    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
-    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "30")
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    if not _hub_answers():  # the client itself would try for a minute; what it has downloaded before can still be used
+        constants.HF_HUB_OFFLINE = True
     model = timm.create_model(backbone, pretrained=True)
     return Source(_about(backbone, f"timm hub ({backbone})", None, {}), model.state_dict())
+
+
+def _hub_answers() -> bool:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=5):
+            return True
+    except urllib.error.HTTPError:
+        return True  # refused, but there
+    except OSError:
+        return False
 
 
 def _about(backbone: str, origin: str, sha256: str | None, metadata: Mapping[str, str]) -> SourceWeights:

@@ -21,9 +21,10 @@ from pipeline.training.recipe import resolve_recipe
 from pipeline.training.train import train
 from pipeline.training.weights import find_source
 
-RECIPE = resolve_recipe(height=224, width=224, epochs=12)
-FROM_SCRATCH = resolve_recipe(from_scratch=True, height=224, width=224, epochs=30, patience=30)
+RECIPE = resolve_recipe(height=224, width=224)
+FROM_SCRATCH = resolve_recipe(from_scratch=True, height=224, width=224)
 CROP = 256
+PARTS = 240
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def run_demo(out: Path) -> Summary:
     _heading("1. The built-in demo line: pictures of machined parts, and a conveyor video")
     if not line.is_dir():
         with counting("rendering") as progress:
-            write_demo_line(line, progress=progress)
+            write_demo_line(line, PARTS, progress=progress)
     say(f"pictures: {line}  video: {conveyor / 'belt.avi'}")
 
     _heading("2. Training and evaluation on groups never learned from")

@@ -47,11 +47,11 @@ class Recipe(BaseModel):
     head: Literal["localising", "pooled"] = "localising"
     height: int = Field(320, ge=64, le=2048, multiple_of=32, description="input height in pixels")
     width: int = Field(320, ge=64, le=2048, multiple_of=32, description="input width in pixels")
-    epochs: int = Field(16, ge=1, description="both stages together")
+    epochs: int = Field(14, ge=1, description="both stages together")
     head_epochs: int = Field(2, ge=0, description="first stage: the new head on frozen features")
     batch_size: int = Field(16, ge=2)
-    learning_rate: float = Field(2e-3, gt=0, description="of the head")
-    backbone_rate: float = Field(0.25, gt=0, le=1, description="the backbone's learning rate as a share of the head's")
+    learning_rate: float = Field(1e-3, gt=0, description="of the head")
+    backbone_rate: float = Field(0.05, gt=0, le=1, description="the backbone's learning rate as a share of the head's")
     weight_decay: float = Field(0.02, ge=0, description="not on biases and norms")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of each stage's steps with a rising rate; then cosine")
     dropout: float = Field(0.2, ge=0, lt=1, description="of whole feature channels before the last layer")
@@ -94,7 +94,7 @@ def write_recipe(recipe: Recipe, file: Path) -> None:
     file.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
 
-NOTHING_TO_PROTECT = {"head_epochs": 0, "backbone_rate": 1.0}
+NOTHING_TO_PROTECT = {"epochs": 40, "head_epochs": 0, "learning_rate": 3e-3, "backbone_rate": 1.0, "patience": 40}
 """What differs by default when a network starts from scratch: frozen random features teach a head nothing."""
 
 

@@ -27,7 +27,7 @@ class Item(NamedTuple):
     mask: Tensor
     """H x W, uint8, 1 where the defect is."""
     mask_known: Tensor
-    """False for a defective picture without a mask. Good pictures have a known, empty one."""
+    """False for a defective picture without a mask, or with an empty one. Good pictures have a known, empty one."""
 
 
 class Pictures(Dataset[Item]):
@@ -55,7 +55,7 @@ class Pictures(Dataset[Item]):
         place = torch.from_numpy(mask)
         if self.change is not None:
             picture, place = self.change(picture, place)
-        known = sample.label == "good" or bool(sample.mask)
+        known = sample.label == "good" or bool(mask.any())  # an empty mask of a defective picture says nothing of the place
         return Item(picture, torch.tensor(float(sample.label == "defective")), place, torch.tensor(known))
 
     def _decode(self, index: int) -> tuple[Picture, Picture]:

@@ -25,9 +25,8 @@ def prepare(source: Path, seed: int = 0, resplit: bool = False) -> Manifest:
     split = split_samples(samples, seed, resplit)
     manifest = Manifest(name, split)
     pictures, groups = manifest.pictures(), manifest.groups()
-    console.print(
+    say(
         "split by group: " + ", ".join(f"{part} {pictures[part]} pictures of {groups[part]} groups" for part in SPLITS),
-        highlight=False,
     )
     return manifest
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from deploy.bundle import sha256_of
-from deploy.command import console, say
+from deploy.command import say
 from deploy.errors import GateFailed, RunError
 from pipeline.data.manifest import check_unchanged
 from pipeline.data.prepare import read_samples
@@ -37,10 +37,9 @@ def retrain(path: Path, new_pictures: Path, out: Path, epochs: int | None = None
     _tell("refused: the same picture is known already", intake.duplicates)
     _tell("refused: the run is tested on their group", intake.tested)
     manifest = intake.manifest
-    console.print(
+    say(
         f"manifest version {manifest.version}: "
         + ", ".join(f"{split} {manifest.pictures()[split] - old.manifest.pictures()[split]} new" for split in SPLITS),
-        highlight=False,
     )
     recipe = old.recipe.model_copy(
         update={"epochs": epochs or old.recipe.epochs, "head_epochs": 0, "learning_rate": RATE_SHARE * old.recipe.learning_rate}

@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def picture_loss(logit: Tensor, label: Tensor, defect_weight: float) -> Tensor:
-    """Binary cross-entropy of N logits; `defect_weight` makes up for class imbalance."""
+def picture_loss(logit: Tensor, label: Tensor, defect_weight: float, smoothing: float = 0.0) -> Tensor:
+    """Binary cross-entropy of N logits; `defect_weight` makes up for class imbalance, `smoothing` pulls labels to the middle."""
     weight = torch.where(label > 0.5, defect_weight, 1.0)
-    return F.binary_cross_entropy_with_logits(logit, label, weight)
+    return F.binary_cross_entropy_with_logits(logit, label * (1 - smoothing) + smoothing / 2, weight)
 
 
 def mask_target(mask: Tensor, height: int, width: int) -> Tensor:

@@ -42,7 +42,7 @@ class TrainingModule(lightning.LightningModule):
     def training_step(self, batch: Item, _index: int) -> Tensor:
         """One step of the picture's loss, and of the heatmap's where masks are known."""
         logit, heatmap = self.model(batch.picture)
-        loss = picture_loss(logit, batch.label, self.defect_weight)
+        loss = picture_loss(logit, batch.label, self.defect_weight, self.recipe.label_smoothing)
         if self.recipe.pixel_loss and self.recipe.head == "localising":
             target = mask_target(batch.mask.float(), *heatmap.shape[-2:])
             loss = loss + self.recipe.pixel_loss * pixel_loss(heatmap, target, batch.mask_known)

@@ -32,10 +32,10 @@ class Augmentation(BaseModel):
     flip_horizontal: bool = True
     flip_vertical: bool = True
     rotation: float = Field(10, ge=0, le=180, description="degrees to either side")
-    shift: float = Field(0.05, ge=0, le=0.5, description="share of the side")
-    scale: float = Field(0.1, ge=0, lt=1, description="0.1: between 0.9 and 1.1")
-    brightness: float = Field(0.25, ge=0, lt=1)
-    contrast: float = Field(0.25, ge=0, lt=1)
+    shift: float = Field(0.1, ge=0, le=0.5, description="share of the side")
+    scale: float = Field(0.2, ge=0, lt=1, description="0.2: between 0.8 and 1.2")
+    brightness: float = Field(0.4, ge=0, lt=1)
+    contrast: float = Field(0.4, ge=0, lt=1)
 
 
 class Recipe(BaseModel):
@@ -52,9 +52,13 @@ class Recipe(BaseModel):
     batch_size: int = Field(16, ge=2)
     learning_rate: float = Field(1e-3, gt=0, description="of the head")
     backbone_rate: float = Field(0.05, gt=0, le=1, description="the backbone's learning rate as a share of the head's")
-    weight_decay: float = Field(0.02, ge=0, description="not on biases and norms")
+    weight_decay: float = Field(0.05, ge=0, description="not on biases and norms")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of each stage's steps with a rising rate; then cosine")
     dropout: float = Field(0.2, ge=0, lt=1, description="of whole feature channels before the last layer")
+    label_smoothing: float = Field(0.1, ge=0, lt=0.5, description="a doubtful label is not to be learned by heart")
+    averaging: float = Field(
+        0.98, ge=0, lt=1, description="decay per step of the averaged weights that are kept; 0 keeps the last"
+    )
     pixel_loss: float = Field(3.0, ge=0, description="weight of the heatmap's loss where masks are known; 0 ignores masks")
     patience: int = Field(8, ge=1, description="epochs without a better validation score before stopping")
     seed: int = 0

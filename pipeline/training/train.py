@@ -9,7 +9,7 @@ from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from deploy.command import say
@@ -67,7 +67,12 @@ def fit(manifest: Manifest, recipe: Recipe, source: Source, folder: Path) -> Ins
     )
     trainer = lightning.Trainer(
         max_epochs=recipe.epochs,
-        callbacks=[EpochLines(folder / "history.csv"), EarlyStopping("score", mode="max", patience=recipe.patience), best],
+        callbacks=[
+            EMAWeightAveraging(decay=recipe.averaging),
+            EpochLines(folder / "history.csv"),
+            EarlyStopping("score", mode="max", patience=recipe.patience),
+            best,
+        ],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -157,9 +157,11 @@ def _print_gate(models: dict[str, ModelFile], left_out: dict[str, LeftOut]) -> N
     for column in ("precision", "AUROC", "verdicts agree", "escapes", "largest difference", "ships"):
         table.add_column(column)
     evidences = {precision: (model.gate, "yes") for precision, model in models.items()}
-    evidences |= {precision: (out.gate, f"no: {out.reason}") for precision, out in left_out.items() if out.gate}
+    evidences |= {precision: (out.gate, "[yellow]no[/]") for precision, out in left_out.items() if out.gate}
     for precision, (gate, ships) in evidences.items():
         table.add_row(
             precision, f"{gate.auroc:.4f}", f"{gate.agreement:.1%}", str(gate.escapes), f"{gate.max_difference:.2g}", ships
         )
     console.print(table)
+    for precision, out in left_out.items():
+        say(f"{precision} is left out: {out.reason}", style="yellow")

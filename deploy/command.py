@@ -1,5 +1,6 @@
 """How both commands end: one clear line for the user, never a traceback for bad input."""
 
+import errno
 import sys
 
 import typer
@@ -17,12 +18,22 @@ def say(text: str, style: str | None = None) -> None:
     console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
+def say_error(text: str) -> None:
+    """Tell the user what went wrong, on stderr."""
+    complaints.print(f"[bold red]error:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+
 def run(app: typer.Typer) -> None:
     """Run a command line; exit 1 with one message on an InspectionError, 130 on Ctrl-C."""
     try:
         app()
     except InspectionError as error:
-        complaints.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        say_error(str(error))
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        say_error(f"{error.filename or 'a file'} cannot be written: {error.strerror}; free some space, or write elsewhere")
         sys.exit(1)
     except KeyboardInterrupt:
         complaints.print("stopped: nothing half-written was left under its final name", highlight=False)

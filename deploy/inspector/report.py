@@ -1,6 +1,7 @@
 """What a session leaves behind: the closing table, `summary.json` and `parts.csv`."""
 
 import csv
+import io
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from deploy.files import write_whole
 from deploy.inspector.tally import Tally
 from deploy.store import Session
 from deploy.verdict import Verdict
@@ -70,17 +72,14 @@ def summary(tally: Tally, session: Session, ended_by: str, views_dropped: int, r
 
 
 def write_summary(path: Path, content: dict[str, Any]) -> None:
-    """Write `summary.json`, whole or not at all."""
-    growing = path.with_name(f".{path.name}.part")
-    growing.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    growing.replace(path)
+    """Write `summary.json`."""
+    write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_parts(path: Path, parts: Iterable[dict[str, Any]]) -> None:
-    """Write `parts.csv`, whole or not at all: one row for each part, as the store has it."""
-    growing = path.with_name(f".{path.name}.part")
-    with growing.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, PART_COLUMNS)
-        table.writeheader()
-        table.writerows(parts)
-    growing.replace(path)
+    """Write `parts.csv`: one row for each part, as the store has it."""
+    rows = io.StringIO(newline="")
+    table = csv.DictWriter(rows, PART_COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(parts)
+    write_whole(path, rows.getvalue())

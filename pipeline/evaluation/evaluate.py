@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from deploy.command import console, say
+from deploy.files import write_whole
 from pipeline.data.manifest import Manifest, check_unchanged
 from pipeline.data.prepare import read_samples
 from pipeline.data.sample import Sample
@@ -96,7 +97,7 @@ def evaluate_samples(
     infer = torch_infer(model, decision.temperature)
     spec = recipe.preprocessing()
     evaluation = assess(name, samples, predict(samples, spec, infer), decision)
-    (folder / "metrics.json").write_text(json.dumps(evaluation.metrics(), indent=2))
+    write_whole(folder / "metrics.json", json.dumps(evaluation.metrics(), indent=2))
     write_report(evaluation, recipe, infer, folder / "report.html")
     return evaluation
 

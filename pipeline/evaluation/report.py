@@ -11,6 +11,7 @@ import cv2
 import jinja2
 import numpy as np
 
+from deploy.files import write_whole
 from deploy.preprocess import Picture, Preprocessing, letterbox, read_picture, unletterbox
 from deploy.verdict import Verdict, decide
 from pipeline.evaluation.charts import roc_chart, score_chart
@@ -54,7 +55,8 @@ def write_report(evaluation: Evaluation, recipe: Recipe, infer: Infer, file: Pat
             roc_chart(defective, evaluation.scores, evaluation.decision.thresholds),
             score_chart(defective, evaluation.scores, evaluation.decision.thresholds),
         ]
-    file.write_text(
+    write_whole(
+        file,
         template.render(
             evaluation=evaluation,
             recipe=recipe,
@@ -62,7 +64,7 @@ def write_report(evaluation: Evaluation, recipe: Recipe, infer: Infer, file: Pat
             charts=charts,
             mistakes=worst_mistakes(evaluation, recipe.preprocessing(), infer),
             environment=environment(),
-        )
+        ),
     )
 
 

@@ -16,10 +16,10 @@ help: ## List the targets.
 setup: .venv/installed ## Make .venv with everything for both wings (about 6 GB).
 
 .venv/installed: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing the packages into .venv (about 6 GB, some minutes)"
 	@$(BIN)/python -m pip install --quiet --editable '.[train,cpu,dev]'
-	touch $@
+	@touch $@
 
 demo: setup ## Train, export and run an inspector on the built-in demo line, and compare its verdicts with the truth.
 	$(BIN)/pipeline demo --out demo

@@ -22,7 +22,7 @@ from pipeline.training.train import train
 from pipeline.training.weights import find_source
 
 RECIPE = resolve_recipe(height=224, width=224)
-FROM_SCRATCH = resolve_recipe(from_scratch=True, height=224, width=224, epochs=34)
+FROM_SCRATCH = resolve_recipe(from_scratch=True, height=224, width=224, epochs=36)
 CROP = 256
 PARTS = 240
 

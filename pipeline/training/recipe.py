@@ -1,7 +1,7 @@
 """The training configuration: every choice, its bounds and its default."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -98,13 +98,22 @@ def write_recipe(recipe: Recipe, file: Path) -> None:
     file.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
 
-NOTHING_TO_PROTECT = {"epochs": 40, "head_epochs": 0, "learning_rate": 3e-3, "backbone_rate": 1.0, "patience": 40}
-"""What differs by default when a network starts from scratch: frozen random features teach a head nothing."""
+FROM_SCRATCH_DEFAULTS: dict[str, Any] = {
+    "epochs": 40,
+    "patience": 40,
+    "head_epochs": 0,
+    "learning_rate": 3e-3,
+    "backbone_rate": 1.0,
+    "label_smoothing": 0.0,
+    "augmentation": Augmentation(shift=0.05, scale=0.1, brightness=0.25, contrast=0.25),
+}
+"""What differs when a network starts from scratch: frozen random features teach a head nothing, and a net that has everything to
+learn is held back by what keeps a pretrained one from learning parts by heart."""
 
 
 def resolve_recipe(file: Path | None = None, from_scratch: bool = False, **overrides: object) -> Recipe:
     """The defaults, then what a file says, then every override that is not None; raises RunError naming the wrong value."""
-    defaults = NOTHING_TO_PROTECT if from_scratch else {}
+    defaults = FROM_SCRATCH_DEFAULTS if from_scratch else {}
     told = read_recipe(file).model_dump(exclude_unset=True) if file else {}
     chosen = {key: value for key, value in overrides.items() if value is not None}
     try:

@@ -42,15 +42,16 @@ class Pictures(Dataset[Item]):
         self.samples = samples
         self.spec = spec
         self.change = change
-        self._cache: dict[int, tuple[Picture, Picture]] = {}
-        self._room = CACHE_BYTES // (spec.height * spec.width * 4)
+        # Filled before loader workers fork, so that they share it.
+        room = CACHE_BYTES // (spec.height * spec.width * 4)
+        self._cache = [self._decode(sample) for sample in samples[:room]]
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Item:
         sample = self.samples[index]
-        framed, mask = self._cache.get(index) or self._decode(index)
+        framed, mask = self._cache[index] if index < len(self._cache) else self._decode(sample)
         picture = torch.from_numpy(framed).permute(2, 0, 1).flip(0)  # BGR to RGB
         place = torch.from_numpy(mask)
         if self.change is not None:
@@ -58,13 +59,9 @@ class Pictures(Dataset[Item]):
         known = sample.label == "good" or bool(mask.any())  # an empty mask of a defective picture says nothing of the place
         return Item(picture, torch.tensor(float(sample.label == "defective")), place, torch.tensor(known))
 
-    def _decode(self, index: int) -> tuple[Picture, Picture]:
-        sample = self.samples[index]
+    def _decode(self, sample: Sample) -> tuple[Picture, Picture]:
         picture = read_picture(sample.file)
-        both = letterbox(picture, self.spec), read_mask(sample, picture.shape[:2], self.spec)
-        if len(self._cache) < self._room:
-            self._cache[index] = both
-        return both
+        return letterbox(picture, self.spec), read_mask(sample, picture.shape[:2], self.spec)
 
 
 def read_mask(sample: Sample, size: tuple[int, int], spec: Preprocessing) -> Picture:

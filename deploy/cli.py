@@ -101,6 +101,8 @@ def selftest(
     console.print(f"{len(checked.spec.files)} files with the hashes they were exported with", highlight=False)
     table = Table("model", "engine", "pictures", "difference", "allowed", "answers")
     failures: list[InspectionError] = []
+    if precision:
+        checked.model(precision)
     for name in [precision] if precision else checked.spec.models:
         try:
             engine = open_engine(checked, name)

@@ -1,6 +1,5 @@
 """How both commands end: one clear line for the user, never a traceback for bad input."""
 
-import errno
 import sys
 
 import typer
@@ -24,17 +23,14 @@ def say_error(text: str) -> None:
 
 
 def run(app: typer.Typer) -> None:
-    """Run a command line; exit 1 with one message on an InspectionError, 130 on Ctrl-C."""
+    """Run a command line; exit 1 with one message on an InspectionError or a file that cannot be used."""
     try:
         app()
     except InspectionError as error:
         say_error(str(error))
         sys.exit(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            raise
-        say_error(f"{error.filename or 'a file'} cannot be written: {error.strerror}; free some space, or write elsewhere")
+        say_error(
+            f"{error.filename or 'a file'}: {error.strerror or error}; check the path, its permissions and the space on its disk"
+        )
         sys.exit(1)
-    except KeyboardInterrupt:
-        complaints.print("stopped: nothing half-written was left under its final name", highlight=False)
-        sys.exit(130)

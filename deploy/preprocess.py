@@ -12,6 +12,8 @@ from deploy.errors import DatasetError
 Picture = npt.NDArray[np.uint8]
 """H x W x 3, BGR, 8 bit."""
 
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with a file is told by us, in one sentence
+
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 

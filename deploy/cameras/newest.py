@@ -81,7 +81,7 @@ class NewestOnly(Camera):
                     break
                 self._tell(newest=frame)
         except Exception as error:  # whatever happened, the reader must hear of it instead of waiting for ever
-            self._tell(complaint=error)
+            self._tell(complaint=error if isinstance(error, CameraError) else CameraLost(f"the camera's driver failed: {error}"))
         finally:
             if camera is not None:
                 with suppress(CameraError):

@@ -61,12 +61,14 @@ def _label(drawn: Picture, one: Seen, zoom: int, scale: float) -> None:
     box = Box(*(value * zoom for value in one.sighting.box))
     result = one.so_far
     is_decided = result.views + result.faults > 0
-    colour = COLOURS[result.verdict] if is_decided else UNDECIDED
+    verdict = Verdict.FAULT if one.view.fault is not None else result.verdict  # never the last verdict again
+    colour = COLOURS[verdict] if is_decided else UNDECIDED
     line = _line(scale)
     cv2.rectangle(drawn, (box.left, box.top), (box.left + box.width - 1, box.top + box.height - 1), colour, 2 * line, cv2.LINE_AA)
     if not is_decided:
         return
-    text = result.verdict.value + (f" {result.probability:.2f}" if result.probability is not None else "")
+    shows_probability = result.probability is not None and verdict is not Verdict.FAULT
+    text = f"{verdict.value} {result.probability:.2f}" if shows_probability else verdict.value
     (_, text_height), _ = cv2.getTextSize(text, FONT, scale, line)
     height = round(text_height * 1.9)
     top = box.top - height if box.top >= height else box.top  # inside the part where the picture ends above it

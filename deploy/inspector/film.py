@@ -1,5 +1,6 @@
 """Where annotated frames go: one JPEG for each picture of a folder, one film of a video."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -41,6 +42,8 @@ class Pictures:
             target.write_bytes(data.tobytes() if encoded else b"")
         except OSError:
             self.unsaved += 1
+            with suppress(OSError):
+                target.unlink()  # a truncated picture
 
     def close(self) -> None:
         """See `Film.close`."""

@@ -51,7 +51,8 @@ class PartResult:
 class PartSoFar:
     """A part that is still in sight; holds no pictures and no lists, so a part that stays for hours costs nothing.
 
-    Its probability follows the rule that thresholds were derived by, `part_probability`. Without any judged view it is a FAULT.
+    Its probability follows the rule that thresholds were derived by, `part_probability`. Without any judged view, or with more
+    faults than judged views, it is a FAULT.
     """
 
     def __init__(self, part: int, thresholds: Thresholds) -> None:
@@ -84,7 +85,7 @@ class PartSoFar:
         """The verdict by what was seen so far. At least one view must have been added."""
         assert self._first is not None
         assert self._last is not None
-        probability = part_probability(self._highest) if self._highest else None
+        probability = part_probability(self._highest) if self._views > 0 and self._views >= self._faults else None
         verdict = Verdict.FAULT if probability is None else decide(probability, self._thresholds)
         shown = self._worst or self._first
         return PartResult(

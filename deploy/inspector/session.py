@@ -66,7 +66,7 @@ def run_session(settings: Settings, console: Console) -> bool:
     with ExitStack() as stack:
         camera = stack.enter_context(open_camera(settings.source, settings.realtime))
         window = Window(pause_ms=1 if camera.fps else 300) if settings.show else None
-        film = _film(settings.annotate, camera)
+        film = _film(settings.annotate, settings.source, camera)
         store = Store(out / "store.sqlite", session)
         stack.callback(store.close)
         if window is not None:
@@ -120,9 +120,14 @@ def _gate(crop: int | None) -> tuple[Locator, Tracker]:
     return (WholePicture(), EveryFrame()) if crop is None else (Belt(crop), OnBelt())
 
 
-def _film(folder: Path | None, camera: Camera) -> Film | None:
+def _film(folder: Path | None, source: str, camera: Camera) -> Film | None:
     if folder is None:
         return None
+    origin = Path(source).resolve()
+    if origin.exists() and (folder.resolve() in (origin, origin.parent) or origin in folder.resolve().parents):
+        raise StationError(
+            f"--annotate {folder} lies in the source {source}, whose pictures it could overwrite; give another folder"
+        )
     is_video = camera.live or camera.fps is not None
     return Video(folder, camera.fps) if is_video else Pictures(folder)
 

@@ -17,6 +17,7 @@ from pipeline.data.sample import Sample
 Signs = npt.NDArray[np.float32]
 """N x 256, each bit of a difference hash as -1 or 1, so that a matrix product counts differing bits."""
 
+GUESSED = "like-"
 HASH_SIDE = 16
 NEAR = 38
 """Differing bits of 256. Unrelated pictures differ in about half of them; one part under another light in about a tenth."""
@@ -37,17 +38,28 @@ def group_near_duplicates(samples: Sequence[Sample], progress: Callable[[int, in
     _, cluster = connected_components(links, directed=False)
     names: dict[int, str] = {}  # named after a picture, so that clusters of two collections are never taken for one
     for sample, number in zip(samples, cluster, strict=True):
-        names.setdefault(int(number), f"like-{sample.sha256[:12]}")
+        names.setdefault(int(number), f"{GUESSED}{sample.sha256[:12]}")
     return tuple(replace(sample, group=names[int(number)]) for sample, number in zip(samples, cluster, strict=True))
 
 
 def same_pictures(new: Sequence[Sample], known: Sequence[Sample]) -> list[bool]:
     """For each new sample, whether a known one is the same picture, saved again or not."""
-    if not new or not known:
-        return [False] * len(new)
     hashes = {sample.sha256 for sample in known}
-    again = np.any(_distance(_signs(new), _signs(known)) <= SAME, axis=1).tolist()
-    return [sample.sha256 in hashes or near for sample, near in zip(new, again, strict=True)]
+    nearest = nearest_known(new, known)
+    return [sample.sha256 in hashes or distance <= SAME for sample, (distance, _) in zip(new, nearest, strict=True)]
+
+
+def nearest_known(new: Sequence[Sample], known: Sequence[Sample]) -> list[tuple[float, Sample]]:
+    """For each new sample the known one that looks most like it, and in how many bits they differ. `known` must not be empty."""
+    if not new:
+        return []
+    distance = _distance(_signs(new), _signs(known))
+    return [(float(row.min()), known[int(row.argmin())]) for row in distance]
+
+
+def is_guessed(sample: Sample) -> bool:
+    """Whether the sample's group is a cluster of look-alikes, because nobody named one."""
+    return sample.group.startswith(GUESSED)
 
 
 def _signs(samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None) -> Signs:

@@ -72,7 +72,8 @@ def print_comparison(comparison: Comparison) -> None:
 def is_better(untouched: Comparison, held_out: Comparison | None) -> tuple[bool, str]:
     """Whether the new run should replace the old one, and why, in one sentence.
 
-    It must lose nothing that matters on the old test groups, and gain on the new ones (or on the old, where no new are held out).
+    On the old test groups it may have no more escapes and no more wrong or missing verdicts, and hardly a lower AUROC; on the new
+    ones (or on the old, where no new are held out) it must have fewer. A part sent to review is a verdict that is missing.
     """
     before, after = untouched.old, untouched.new
     if before.auroc.value is not None and after.auroc.value is not None and after.auroc.value < before.auroc.value - AUROC_SLACK:
@@ -81,16 +82,23 @@ def is_better(untouched: Comparison, held_out: Comparison | None) -> tuple[bool,
         return False, (
             f"the old run is better: on the old test groups escapes rise from {before.counts.escape} to {after.counts.escape}"
         )
+    if _errors(after) > _errors(before):
+        return False, (
+            f"the old run is better: on the old test groups wrong or missing verdicts rise from {_errors(before)} "
+            f"to {_errors(after)}"
+        )
     judged = held_out or untouched
     old_errors, new_errors = _errors(judged.old), _errors(judged.new)
     where = "new held-out groups" if held_out else "old test groups"
     if new_errors < old_errors:
-        return (
-            True,
-            f"the new run is better: {new_errors} instead of {old_errors} wrong verdicts on the {where}, no loss elsewhere",
+        return True, (
+            f"the new run is better: {new_errors} instead of {old_errors} wrong or missing verdicts on the {where}, and on "
+            f"the old test groups {_errors(after)} instead of {_errors(before)}"
         )
-    return False, f"the new run is no better: {new_errors} wrong verdicts on the {where}, the old one made {old_errors}"
+    return False, f"the new run is no better: {new_errors} wrong or missing verdicts on the {where}, the old one has {old_errors}"
 
 
 def _errors(evaluation: Evaluation) -> int:
-    return evaluation.counts.escape.count + evaluation.counts.overkill.count
+    """Parts that are wrong or go to a person."""
+    counts = evaluation.counts
+    return counts.escape.count + counts.overkill.count + counts.review.count

@@ -4,11 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import load_file
-
 from deploy.bundle import sha256_of
 from deploy.command import say
 from deploy.errors import GateFailed, RunError
+from deploy.files import write_whole
 from pipeline.data.manifest import check_unchanged
 from pipeline.data.prepare import read_samples
 from pipeline.data.sample import SPLITS, Sample
@@ -19,8 +18,8 @@ from pipeline.training.run import load_run
 from pipeline.training.train import train
 from pipeline.training.weights import Source
 
-RATE_SHARE = 0.5
-"""Of the run's learning rate: what it knows is to be added to, not overwritten."""
+LEARNING_RATE = 5e-4
+"""Half of a first training's: what the run knows is to be added to, not overwritten."""
 
 
 def retrain(path: Path, new_pictures: Path, out: Path, epochs: int | None = None, export_bundle: bool = False) -> Path:
@@ -31,6 +30,7 @@ def retrain(path: Path, new_pictures: Path, out: Path, epochs: int | None = None
     old = load_run(path)
     if old.recipe.source is None:
         raise RunError(f"{path}/recipe.yaml names no source weights; restore it, or train again")
+    learned = old.model().state_dict()
     check_unchanged(old.manifest.samples)
     samples, _ = read_samples(new_pictures, both_classes=False)
     intake = take_in(old.manifest, samples, old.recipe.seed)
@@ -42,10 +42,10 @@ def retrain(path: Path, new_pictures: Path, out: Path, epochs: int | None = None
         + ", ".join(f"{split} {manifest.pictures()[split] - old.manifest.pictures()[split]} new" for split in SPLITS),
     )
     recipe = old.recipe.model_copy(
-        update={"epochs": epochs or old.recipe.epochs, "head_epochs": 0, "learning_rate": RATE_SHARE * old.recipe.learning_rate}
+        update={"epochs": epochs or old.recipe.epochs, "head_epochs": 0, "learning_rate": LEARNING_RATE}
     )
     about = old.recipe.source.model_copy(update={"origin": f"run {old.path}", "sha256": sha256_of(old.weights)})
-    new = load_run(train(manifest, recipe, Source(about, load_file(old.weights), with_head=True), out))
+    new = load_run(train(manifest, recipe, Source(about, learned, with_head=True), out))
 
     comparisons = [compare_runs("old test groups, untouched", old, new, old.manifest.split("test"))]
     if intake.held_out:
@@ -71,4 +71,4 @@ def _tell(why: str, samples: Sequence[Sample]) -> None:
 
 def _write(comparisons: Sequence[Comparison], better: bool, why: str, file: Path) -> None:
     content = {"better": better, "why": why, "comparisons": [comparison.figures() for comparison in comparisons]}
-    file.write_text(json.dumps(content, indent=2))
+    write_whole(file, json.dumps(content, indent=2))

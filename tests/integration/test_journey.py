@@ -155,6 +155,19 @@ def test_retraining_compares_on_untouched_groups(home: Path, run: Path, line: Pa
         } == tested
 
 
+def start(line: list[str], environment: dict[str, str], folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        line,
+        env=environment,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # A runner that started us in the background had Ctrl-C ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
 def wait_for(condition: object, process: subprocess.Popen[bytes], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
@@ -167,9 +180,7 @@ def wait_for(condition: object, process: subprocess.Popen[bytes], seconds: float
 def test_an_interrupted_training_goes_on(how: signal.Signals, line: Path, tmp_path: Path) -> None:
     words = ("train", line, *TRAIN, "--epochs", "6", "--out", tmp_path / "runs")
     run_line, environment = command("pipeline", *words, home=tmp_path)
-    process = subprocess.Popen(
-        run_line, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = start(run_line, environment, tmp_path)
     try:
         partial = tmp_path / "runs" / "demo-line-0001.partial"
         wait_for((partial / "last.ckpt").is_file, process)
@@ -188,9 +199,7 @@ def test_an_interrupted_training_goes_on(how: signal.Signals, line: Path, tmp_pa
 
 def test_an_interrupted_export_leaves_no_bundle(run: Path, tmp_path: Path) -> None:
     words, environment = command("pipeline", "export", run, "--out", tmp_path / "bundles", home=tmp_path)
-    process = subprocess.Popen(
-        words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = start(words, environment, tmp_path)
     try:
         partial = tmp_path / "bundles" / "demo-line-1.partial"
         wait_for((partial / "model.onnx").is_file, process)

@@ -33,18 +33,25 @@ def compared(old: Evaluation, new: Evaluation) -> Comparison:
 FINE = judged([0.1, 0.2, 0.3], [0.8, 0.9], [0.7, 0.9])
 MISSES_A_DENT = judged([0.1, 0.2, 0.3], [0.4, 0.9], [0.7, 0.9])
 REJECTS_A_GOOD = judged([0.1, 0.2, 0.6], [0.8, 0.9], [0.7, 0.9])
+REVIEWS_ALL = assess("x", FINE.samples, FINE.scores, Decision(temperature=1, thresholds=Thresholds(accept=0, reject=1)))
 RANKS_BADLY = judged([0.1, 0.2, 0.3], [0.8, 0.9], [0.05, 0.9])
 
 
 @pytest.mark.parametrize(
     ("untouched", "held_out", "better", "why"),
     [
-        (compared(FINE, FINE), compared(MISSES_A_DENT, FINE), True, "0 instead of 1 wrong verdicts on the new held-out groups"),
+        (
+            compared(FINE, FINE),
+            compared(MISSES_A_DENT, FINE),
+            True,
+            "0 instead of 1 wrong or missing verdicts on the new held-out groups",
+        ),
         (compared(FINE, FINE), compared(FINE, FINE), False, "no better"),
         (compared(FINE, MISSES_A_DENT), compared(MISSES_A_DENT, FINE), False, "escapes rise from 0 of 4"),
         (compared(FINE, RANKS_BADLY), compared(MISSES_A_DENT, FINE), False, "AUROC falls"),
         (compared(REJECTS_A_GOOD, FINE), None, True, "on the old test groups"),
-        (compared(FINE, REJECTS_A_GOOD), None, False, "no better"),
+        (compared(FINE, REJECTS_A_GOOD), compared(MISSES_A_DENT, FINE), False, "verdicts rise from 0 to 1"),
+        (compared(FINE, REVIEWS_ALL), compared(MISSES_A_DENT, FINE), False, "verdicts rise from 0 to 7"),
     ],
 )
 def test_which_run_is_better(untouched: Comparison, held_out: Comparison | None, better: bool, why: str) -> None:

@@ -2,9 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DATASET ?= demo/line
-RUN ?= $(lastword $(sort $(wildcard runs/*-[0-9][0-9][0-9][0-9])))
+RUN ?= $(shell ls -td runs/*-[0-9][0-9][0-9][0-9] 2>/dev/null | head -n 1)
 NEW ?=
-BUNDLE ?= $(lastword $(sort $(wildcard bundles/*-[0-9]*)))
+BUNDLE ?= $(shell ls -td bundles/*-[0-9]* 2>/dev/null | grep -v partial | head -n 1)
 SOURCE ?= 0
 ARGS ?=
 

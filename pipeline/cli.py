@@ -26,7 +26,7 @@ def train(
     weights: Annotated[Path | None, typer.Option(help="Source weights, .safetensors in timm's naming.")] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
     input_size: Annotated[int | None, typer.Option(help="Input height and width in pixels, a multiple of 32.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of both stages together.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of both stages together.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the split and the training.")] = None,
     resplit: Annotated[bool, typer.Option("--resplit", help="Split by group even if the dataset brings a split.")] = False,
     out: RunsOut = Path("runs"),
@@ -80,7 +80,7 @@ def retrain(
     run: RunPath,
     new_pictures: Annotated[Path, typer.Argument(help="Folder of newly collected, labelled pictures, laid out as a dataset.")],
     export_bundle: Annotated[bool, typer.Option("--export", help="Export the new run if it is better.")] = False,
-    epochs: Annotated[int | None, typer.Option(help="Epochs; default: as the run.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; default: as the run.")] = None,
     out: RunsOut = Path("runs"),
 ) -> None:
     """Learn from newly collected pictures on top of the old ones, and compare old and new on the same untouched test groups."""

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from deploy.command import console, say
 from deploy.errors import InspectionError, WeightsError
+from deploy.files import write_whole
 from deploy.verdict import Verdict
 from pipeline.data.demo_line import write_demo_line
 from pipeline.data.prepare import counting, prepare
@@ -55,7 +56,10 @@ class Summary:
     auroc: float
     parts_true: int
     parts_counted: int
+    parts_missed: int
+    """True parts that match no counted one."""
     escapes: int
+    """Defective parts passed as good, or not seen at all."""
     overkill: int
     review: int
     seconds: float
@@ -94,18 +98,19 @@ def run_demo(out: Path) -> Summary:
     truth, seen = read_truth(conveyor / "truth.csv"), read_parts(inspection / "parts.csv")
     matches = match(truth, seen)
     _print_verdicts(matches)
-    verdicts = [(part.label, one.verdict) for part, one in matches if one]
+    verdicts = [(part.label, one.verdict if one else Verdict.GOOD) for part, one in matches]  # what is not seen passes
     summary = Summary(
         auroc=metrics["auroc"]["value"],
         parts_true=len(truth),
         parts_counted=len(seen),
+        parts_missed=sum(one is None for _, one in matches),
         escapes=sum(label == "defective" and verdict == Verdict.GOOD for label, verdict in verdicts),
         overkill=sum(label == "good" and verdict == Verdict.DEFECTIVE for label, verdict in verdicts),
         review=sum(verdict == Verdict.REVIEW for _, verdict in verdicts),
         seconds=round(time.monotonic() - started, 1),
         source_weights=source.about.origin,
     )
-    (out / "summary.json").write_text(json.dumps(asdict(summary), indent=2))
+    write_whole(out / "summary.json", json.dumps(asdict(summary), indent=2))
     _print_summary(summary, run, inspection, out)
     return summary
 

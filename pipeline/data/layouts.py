@@ -73,9 +73,14 @@ def _read_card(root: Path) -> Card:
     if not file.is_file():
         return Card()
     try:
-        return Card.model_validate(yaml.safe_load(file.read_text()) or {})
-    except (ValidationError, yaml.YAMLError) as error:
-        raise DatasetError(f"{file} is not valid: {error}; see datasets/README.md for its keys") from error
+        return Card.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DatasetError(
+            f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}; see datasets/README.md for its keys"
+        ) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DatasetError(f"{file} is no YAML: {str(error).splitlines()[0]}; see datasets/README.md for its keys") from error
 
 
 def _from_folders(root: Path, card: Card) -> Iterator[Sample]:
@@ -136,10 +141,14 @@ def _with_groups(
             )
         return tuple(replace(sample, group=groups[sample.path]) for sample in samples), "groups.csv"
     if card.group_regex:
+        try:
+            regex = re.compile(card.group_regex)
+        except re.error as error:
+            raise DatasetError(f"group_regex {card.group_regex!r} of {root / 'dataset.yaml'} is no regex: {error}") from error
         grouped = []
         for sample in samples:
-            match = re.search(card.group_regex, sample.path)
-            if match is None or not match.groups():
+            match = regex.search(sample.path)
+            if match is None or not match.groups() or not match.group(1):
                 raise DatasetError(
                     f"group_regex {card.group_regex!r} of {root / 'dataset.yaml'} finds no group in {sample.path}; "
                     "it needs one capture group that matches every relative path"
@@ -170,6 +179,9 @@ def _from_csv(file: Path) -> Dataset:
                 split=SPLIT_NAMES[split] if split else "",
             )
         )
+    placed = sum(bool(sample.split) for sample in samples)
+    if 0 < placed < len(samples):
+        raise DatasetError(f"{file} names a split for {placed} of {len(samples)} pictures; name one for all of them, or for none")
     grouped = sum(bool(sample.group) for sample in samples)
     if 0 < grouped < len(samples):
         raise DatasetError(
@@ -179,12 +191,16 @@ def _from_csv(file: Path) -> Dataset:
 
 
 def _read_rows(file: Path, needed: tuple[str, ...]) -> list[dict[str, str]]:
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        columns = reader.fieldnames or []
-        if missing := [column for column in needed if column not in columns]:
-            raise DatasetError(f"{file} has the columns {', '.join(columns) or 'none'}; {', '.join(missing)} is missing")
-        return list(reader)
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, restval="")
+            columns = reader.fieldnames or []
+            rows = list(reader)
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{file} is not in UTF-8 ({error.reason}); save it as CSV UTF-8") from error
+    if missing := [column for column in needed if column not in columns]:
+        raise DatasetError(f"{file} has the columns {', '.join(columns) or 'none'}; {', '.join(missing)} is missing")
+    return rows
 
 
 def check_any(samples: Sequence[Sample], source: Path) -> None:

@@ -64,17 +64,35 @@ class Skipped:
 def hash_readable(
     samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None
 ) -> tuple[tuple[Sample, ...], tuple[Skipped, ...]]:
-    """Decode every picture once and hash it; those that do not decode are left out and told."""
+    """Decode every picture once and hash it; those that do not decode are left out and told.
+
+    Raises DatasetError for a mask that cannot be read or has not its picture's size: better now than in the middle of training.
+    """
     kept, skipped = [], []
     for number, sample in enumerate(samples, start=1):
         try:
-            read_picture(sample.file)
-            kept.append(replace(sample, sha256=sha256_of(sample.file)))
+            picture = read_picture(sample.file)
         except DatasetError as error:
             skipped.append(Skipped(sample.path, str(error)))
+        else:
+            if sample.mask_file is not None:
+                check_mask(sample, picture.shape[:2])
+            kept.append(replace(sample, sha256=sha256_of(sample.file)))
         if progress:
             progress(number, len(samples))
     return tuple(kept), tuple(skipped)
+
+
+def check_mask(sample: Sample, size: tuple[int, int]) -> None:
+    """Raise DatasetError unless the sample's mask can be read and has the size (height, width) of its picture."""
+    if sample.mask_file is None:
+        return
+    mask = read_picture(sample.mask_file)
+    if mask.shape[:2] != size:
+        raise DatasetError(
+            f"{sample.mask_file} is {mask.shape[1]} x {mask.shape[0]}, its picture {sample.path} is {size[1]} x {size[0]}; "
+            "a mask must have its picture's size"
+        )
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
@@ -96,10 +114,11 @@ def read_manifest(folder: Path) -> Manifest:
                 Sample(**{field: row[column] for column, field in COLUMNS.items()})  # type: ignore[arg-type]
                 for row in csv.DictReader(stream)
             )
-    except (OSError, KeyError, ValueError) as error:
+        manifest = Manifest(about["dataset"], samples, about["version"], about["parent"])
+        expected = about["sha256"]
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{folder} has no readable manifest.csv and manifest.json ({error}); expected a run folder") from error
-    manifest = Manifest(about["dataset"], samples, about["version"], about["parent"])
-    if manifest.sha256() != about["sha256"]:
+    if manifest.sha256() != expected:
         raise RunError(f"{folder}/manifest.csv was edited after the run was made; restore it, or train again")
     return manifest
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from deploy.errors import DatasetError
 from deploy.preprocess import Picture, Preprocessing, letterbox, read_picture
 from pipeline.data.sample import Sample
 
@@ -69,11 +68,8 @@ def read_mask(sample: Sample, size: tuple[int, int], spec: Preprocessing) -> Pic
     if sample.mask_file is None:
         return np.zeros((spec.height, spec.width), np.uint8)
     mask = read_picture(sample.mask_file)
-    if mask.shape[:2] != size:
-        raise DatasetError(
-            f"{sample.mask_file} is {mask.shape[1]} x {mask.shape[0]}, its picture {sample.path} is {size[1]} x {size[0]}; "
-            "a mask must have its picture's size"
-        )
+    if mask.max() == 1:  # some tools write 0 and 1
+        mask = mask * 255
     if max(size) > max(spec.height, spec.width):
         mask = np.asarray(cv2.dilate(mask, np.ones((3, 3), np.uint8)), np.uint8)  # thin cracks must survive the shrinking
     black = spec.model_copy(update={"pad_bgr": (0, 0, 0)})

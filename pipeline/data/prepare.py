@@ -18,7 +18,7 @@ from pipeline.data.split import carve_validation, check_split, split_by_group
 def prepare(source: Path, seed: int = 0, resplit: bool = False) -> Manifest:
     """Read a dataset into a manifest that is ready to train on.
 
-    A split the dataset brings is kept unless `resplit`; otherwise, and where it lacks a part, groups are split afresh.
+    A split the dataset brings is kept unless `resplit`; validation groups are taken from its training part where it has none.
     Raises DatasetError for data that cannot be trained on, a split that leaks among them.
     """
     samples, name = read_samples(source)

@@ -65,11 +65,20 @@ def check_split(samples: Sequence[Sample]) -> None:
             f"the split leaks: {len(straddling)} groups (first: {straddling[0]}) are in more than one of train, validation and "
             f"test, so {leaked} test pictures have a sibling outside the test part; split again by group with --resplit"
         )
+    first_seen: dict[str, Sample] = {}
+    for sample in samples:
+        twin = first_seen.setdefault(sample.sha256, sample)
+        if sample.sha256 and twin.split != sample.split:
+            raise DatasetError(
+                f"the split leaks: {twin.path} ({twin.split}) and {sample.path} ({sample.split}) are the same file; give them "
+                "one group, or delete one"
+            )
     for label in ("good", "defective"):
         groups = {sample.group for sample in samples if sample.label == label}
         for split in SPLITS:
             if not any(sample.label == label and sample.split == split for sample in samples):
                 raise DatasetError(
                     f"no {label} picture is in the {split} part: {len(groups)} groups hold {label} pictures, and "
-                    f"{', '.join(SPLITS)} each need one of their own; add pictures of other parts, or check the groups"
+                    f"{', '.join(SPLITS)} each need one of their own; "
+                    "add pictures of other parts, check the groups, or split afresh with --resplit"
                 )

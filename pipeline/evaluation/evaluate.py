@@ -10,6 +10,7 @@ from rich.table import Table
 
 from deploy.command import console, say
 from deploy.files import write_whole
+from pipeline.data.duplicates import is_guessed
 from pipeline.data.manifest import Manifest, check_unchanged
 from pipeline.data.prepare import read_samples
 from pipeline.data.sample import Sample
@@ -43,6 +44,26 @@ class Evaluation:
     average_precision: Figure
     counts: Counts
     by_type: dict[str, Counts]
+    learned: int = 0
+    """Pictures among these that the run has learned from, by their own hash or their group's name."""
+
+    @property
+    def groups_are_guessed(self) -> bool:
+        """Nobody named the parts: look-alikes stand in for them."""
+        return any(is_guessed(sample) for sample in self.samples)
+
+    def caveats(self) -> list[str]:
+        """What makes the figures less than they seem."""
+        found = []
+        if self.learned:
+            found.append(
+                f"{self.learned} of these {len(self.samples)} pictures show what the run learned from: the figures flatter it."
+            )
+        if self.groups_are_guessed:
+            found.append(
+                "Nobody named the parts; pictures that look alike were taken for one, so counts and intervals are a guess."
+            )
+        return found
 
     def statement(self) -> str:
         """What these parts prove about escapes, in one sentence."""
@@ -72,10 +93,12 @@ class Evaluation:
             "thresholds": self.decision.thresholds.model_dump(),
             "temperature": self.decision.temperature,
             "statement": self.statement(),
+            "learned": self.learned,
+            "caveats": self.caveats(),
         }
 
 
-def assess(dataset: str, samples: Sequence[Sample], scores: Scores, decision: Decision) -> Evaluation:
+def assess(dataset: str, samples: Sequence[Sample], scores: Scores, decision: Decision, learned: int = 0) -> Evaluation:
     """Judge scores N of samples N."""
     parts = part_scores(samples, scores)
     return Evaluation(
@@ -87,16 +110,23 @@ def assess(dataset: str, samples: Sequence[Sample], scores: Scores, decision: De
         average_precision(samples, scores),
         count_verdicts(parts, decision.thresholds),
         count_by_type(parts, decision.thresholds),
+        learned,
     )
 
 
 def evaluate_samples(
-    folder: Path, name: str, samples: Sequence[Sample], model: InspectionModel, recipe: Recipe, decision: Decision
+    folder: Path,
+    name: str,
+    samples: Sequence[Sample],
+    model: InspectionModel,
+    recipe: Recipe,
+    decision: Decision,
+    learned: int = 0,
 ) -> Evaluation:
     """Score samples, and write metrics.json and report.html into `folder`."""
     infer = torch_infer(model, decision.temperature)
     spec = recipe.preprocessing()
-    evaluation = assess(name, samples, predict(samples, spec, infer), decision)
+    evaluation = assess(name, samples, predict(samples, spec, infer), decision, learned)
     write_whole(folder / "metrics.json", json.dumps(evaluation.metrics(), indent=2))
     write_report(evaluation, recipe, infer, folder / "report.html")
     return evaluation
@@ -121,27 +151,27 @@ def print_evaluation(evaluation: Evaluation) -> None:
         table.add_row(f"  escapes of type {kind}", str(counts.escape))
     console.print(table)
     say(evaluation.statement())
+    for caveat in evaluation.caveats():
+        say(caveat, style="yellow")
 
 
 def evaluate_command(path: Path, dataset: Path | None, out: Path | None) -> Evaluation:
     """Evaluate a run on its own test groups, or on the whole of another dataset with the same classes."""
     run = load_run(path)
+    learned = 0
     if dataset is None:
         name, samples = run.manifest.dataset, run.manifest.split("test")
         check_unchanged(samples)
         folder = out or run.path
     else:
         samples, name = read_samples(dataset, both_classes=False)  # good parts alone still tell the overkill
-        learned = {sample.sha256 for sample in run.manifest.samples if sample.split != "test"}
-        if known := sum(sample.sha256 in learned for sample in samples):
-            say(
-                f"{known} of these {len(samples)} pictures were in the run's training or validation part: the figures flatter it",
-                style="yellow",
-            )
-        folder = out or run.path / "evaluations" / name
+        old = [sample for sample in run.manifest.samples if sample.split != "test"]
+        hashes, groups = {sample.sha256 for sample in old}, {(sample.origin, sample.group) for sample in old}
+        learned = sum(sample.sha256 in hashes or (sample.origin, sample.group) in groups for sample in samples)
+        folder = out or run.path / "evaluations" / Path(name).name
     folder.mkdir(parents=True, exist_ok=True)
     with console.status("evaluating"):
-        evaluation = evaluate_samples(folder, name, samples, run.model(), run.recipe, run.decision)
+        evaluation = evaluate_samples(folder, name, samples, run.model(), run.recipe, run.decision, learned)
     print_evaluation(evaluation)
     say(f"figures: {folder / 'metrics.json'}  report: {folder / 'report.html'}")
     return evaluation

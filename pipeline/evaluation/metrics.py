@@ -106,6 +106,8 @@ def _bootstrapped(
         chosen = np.concatenate([members[number] for number in random.integers(len(names), size=len(names))])
         if 0 < truth[chosen].sum() < len(chosen):
             values.append(measure(truth[chosen], scores[chosen]))
+    if np.ptp(values) == 0:  # perfect, or one group: resampling knows nothing of what it has not seen
+        return Figure(measure(truth, scores), None, None)
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Figure(measure(truth, scores), float(low), float(high))
 

@@ -1,12 +1,12 @@
 """Scores of samples, by the torch graph or by any engine, through the edge's own preprocessing."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
 
 import numpy as np
 import torch
 
 from deploy.engines import Answer
+from deploy.errors import EngineError
 from deploy.preprocess import Picture, Preprocessing, letterbox, read_picture
 from pipeline.data.sample import Sample
 from pipeline.evaluation.calibration import fit_temperature
@@ -41,7 +41,10 @@ def frames_of(samples: Sequence[Sample], spec: Preprocessing) -> Iterator[Pictur
 
 def predict(samples: Sequence[Sample], spec: Preprocessing, infer: Infer) -> Scores:
     """N defect probabilities."""
-    return np.concatenate([infer(frames).defect for frames in frames_of(samples, spec)]).astype(np.float64)
+    scores = np.concatenate([infer(frames).defect for frames in frames_of(samples, spec)]).astype(np.float64)
+    if not np.isfinite(scores).all():
+        raise EngineError(f"{(~np.isfinite(scores)).sum()} of {len(scores)} answers are no numbers; this model cannot be used")
+    return scores
 
 
 def fix_decision(model: InspectionModel, recipe: Recipe, validation: Sequence[Sample]) -> Decision:
@@ -51,10 +54,3 @@ def fix_decision(model: InspectionModel, recipe: Recipe, validation: Sequence[Sa
     temperature = fit_temperature(np.log(clipped / (1 - clipped)), labels_of(validation))
     scores = predict(validation, recipe.preprocessing(), torch_infer(model, temperature))
     return Decision(temperature=temperature, thresholds=derive_thresholds(part_scores(validation, scores)))
-
-
-def heatmap_of(sample: Sample, spec: Preprocessing, infer: Infer) -> tuple[Picture, Scores]:
-    """One picture as decoded, and its heatmap h x w."""
-    picture = read_picture(sample.file)
-    answer = infer(letterbox(picture, spec)[None])
-    return picture, cast(Scores, answer.heatmap[0])

@@ -69,7 +69,7 @@ def write_report(evaluation: Evaluation, recipe: Recipe, infer: Infer, file: Pat
 
 
 def worst_mistakes(evaluation: Evaluation, spec: Preprocessing, infer: Infer) -> list[Mistake]:
-    """The pictures furthest on the wrong side of their thresholds, escapes and overkill alternating by how wrong they are."""
+    """The pictures furthest on the wrong side of their thresholds, the worst first."""
     thresholds = evaluation.decision.thresholds
     wrong = []
     for sample, score in zip(evaluation.samples, evaluation.scores, strict=True):

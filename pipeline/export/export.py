@@ -55,9 +55,14 @@ def export_run(path: Path, out: Path, name: str | None = None) -> Path:
     }
     for precision, write in writers.items():
         file = folder / FILES[precision]
-        with console.status(f"making and checking {precision}"):
-            write(file)
-            judgement = judge(OnnxRuntimeEngine(file), spec, validation, test, standard, torch_scores)
+        try:
+            with console.status(f"making and checking {precision}"):
+                write(file)
+                judgement = judge(OnnxRuntimeEngine(file), spec, validation, test, standard, torch_scores)
+        except Exception as error:  # the converters and runtimes raise all kinds; FP32 ships whatever becomes of a candidate
+            file.unlink(missing_ok=True)
+            left_out[precision] = LeftOut(reason=f"it could not be made or run: {type(error).__name__}: {error}")
+            continue
         if judgement.refusal is None:
             models[precision] = _model_file(precision, judgement)
         else:
@@ -104,8 +109,9 @@ def export_run(path: Path, out: Path, name: str | None = None) -> Path:
 def _open(out: Path, name: str) -> Path:
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
     out.mkdir(parents=True, exist_ok=True)
-    for stale in out.glob(f"{label}-*{PARTIAL}"):
-        shutil.rmtree(stale)  # an interrupted export; nothing in it is worth more than writing it again
+    for stale in out.iterdir():
+        if re.fullmatch(rf"{re.escape(label)}-\d+{re.escape(PARTIAL)}", stale.name):
+            shutil.rmtree(stale)  # an interrupted export; nothing in it is worth more than writing it again
     numbers = [int(match[1]) for folder in out.iterdir() if (match := re.fullmatch(rf"{re.escape(label)}-(\d+)", folder.name))]
     folder = out / f"{label}-{max(numbers, default=0) + 1}{PARTIAL}"
     folder.mkdir()

@@ -73,13 +73,16 @@ class InspectionModel(nn.Module):
             raise ValueError("the recipe's source weights must be resolved first")
         padding: dict[str, Any] = {"pad_type": "same"} if recipe.source.same_padding else {}
         # Stages of these families lie at strides 2, 4, 8, 16 and 32.
-        self.backbone = timm.create_model(recipe.backbone, features_only=True, pretrained=False, out_indices=(2, 3, 4), **padding)
+        unfit = f"{recipe.backbone} does not give features at strides 8, 16 and 32; choose a MobileNet or EfficientNet"
+        try:
+            self.backbone = timm.create_model(
+                recipe.backbone, features_only=True, pretrained=False, out_indices=(2, 3, 4), **padding
+            )
+        except (AssertionError, IndexError, RuntimeError, TypeError) as error:  # each family has its own way to refuse
+            raise WeightsError(f"{unfit} (timm: {error})") from error
         info = cast(FeatureInfo, self.backbone.feature_info)
         if tuple(info.reduction()) != STRIDES:
-            raise WeightsError(
-                f"{recipe.backbone} gives features at strides {info.reduction()}, {list(STRIDES)} are needed; "
-                "choose a MobileNet or EfficientNet"
-            )
+            raise WeightsError(unfit)
         channels = info.channels()
         cells = recipe.height * recipe.width // STRIDES[0] ** 2
         self.head: nn.Module = (

@@ -85,12 +85,28 @@ class Recipe(BaseModel):
 
 def read_recipe(file: Path) -> Recipe:
     """Read a recipe; raises RunError naming the key that is wrong."""
+    return _validate(_read_yaml(file))
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        return Recipe.model_validate(yaml.safe_load(file.read_text()) or {})
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise RunError(f"{file} cannot be read ({error.strerror}); expected a recipe") from error
-    except (ValidationError, yaml.YAMLError) as error:
-        raise RunError(f"{file} is no valid recipe: {error}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RunError(f"{file} is no YAML ({str(error).splitlines()[0]}); expected a recipe") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{file} holds a {type(content).__name__}; expected a recipe's keys and values")
+    return content
+
+
+def _validate(content: dict[str, Any]) -> Recipe:
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise RunError(f"{key}: {first['msg']} (found {first['input']!r})" if key else first["msg"]) from error
 
 
 def write_recipe(recipe: Recipe, file: Path) -> None:
@@ -114,10 +130,9 @@ learn is held back by what keeps a pretrained one from learning parts by heart."
 def resolve_recipe(file: Path | None = None, from_scratch: bool = False, **overrides: object) -> Recipe:
     """The defaults, then what a file says, then every override that is not None; raises RunError naming the wrong value."""
     defaults = FROM_SCRATCH_DEFAULTS if from_scratch else {}
-    told = read_recipe(file).model_dump(exclude_unset=True) if file else {}
+    told = _read_yaml(file) if file else {}
     chosen = {key: value for key, value in overrides.items() if value is not None}
-    try:
-        return Recipe.model_validate(defaults | told | chosen)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RunError(f"{'.'.join(map(str, first['loc']))}: {first['msg']} (found {first.get('input')!r})") from error
+    epochs = chosen.get("epochs")
+    if isinstance(epochs, int) and "head_epochs" not in told | chosen:  # few epochs still have a second stage
+        defaults = {"head_epochs": min(Recipe().head_epochs, max(0, epochs - 1))} | defaults
+    return _validate(defaults | told | chosen)

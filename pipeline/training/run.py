@@ -1,13 +1,12 @@
 """The run folder: a finished training with its evidence, and how an unfinished one is found again."""
 
-import csv
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,8 +106,8 @@ def open_partial(out: Path, dataset: str, identity: Mapping[str, Any]) -> tuple[
 def finish(folder: Path) -> Path:
     """Give a finished run its final name."""
     final = folder.with_name(folder.name.removesuffix(PARTIAL))
-    (folder / "identity").unlink(missing_ok=True)
     os.rename(folder, final)
+    (final / "identity").unlink(missing_ok=True)
     return final
 
 
@@ -121,11 +120,3 @@ def environment() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "absent"
     return versions
-
-
-def write_rows(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
-    """Write rows of equal keys as CSV."""
-    with file.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

@@ -35,6 +35,7 @@ def train(manifest: Manifest, recipe: Recipe, source: Source, out: Path) -> Path
     """
     recipe = recipe.model_copy(update={"source": source.about})
     identity = {"manifest": manifest.sha256(), "recipe": recipe.model_dump(mode="json")}
+    model = start_model(recipe, source)
     folder, resumed = open_partial(out, manifest.dataset, identity)
     if resumed:
         say(f"going on with the interrupted training in {folder}")
@@ -42,22 +43,28 @@ def train(manifest: Manifest, recipe: Recipe, source: Source, out: Path) -> Path
     write_manifest(manifest, folder)
     (folder / "environment.json").write_text(json.dumps(environment(), indent=2))
 
-    model = fit(manifest, recipe, source, folder)
+    fit(model, manifest, recipe, folder)
     save_model(model, recipe, folder / "weights.safetensors")
     decision = fix_decision(model, recipe, manifest.split("validation"))
     (folder / "decision.json").write_text(decision.model_dump_json(indent=2))
     print_evaluation(evaluate_run(folder, model, recipe, manifest, decision))
-    for checkpoint in folder.glob("*.ckpt"):
+    final = finish(folder)
+    for checkpoint in final.glob("*.ckpt"):
         checkpoint.unlink()
-    return finish(folder)
+    return final
 
 
-def fit(manifest: Manifest, recipe: Recipe, source: Source, folder: Path) -> InspectionModel:
-    """Run both stages in `folder`; returns the network with the weights of the best validation score."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+def start_model(recipe: Recipe, source: Source) -> InspectionModel:
+    """The network before its first step, the same for the same seed."""
     lightning.seed_everything(recipe.seed, workers=True, verbose=False)
     model = InspectionModel(recipe)
     load_source(model, source)
+    return model
+
+
+def fit(model: InspectionModel, manifest: Manifest, recipe: Recipe, folder: Path) -> None:
+    """Run both stages in `folder`; leaves the network with the weights of the best validation score, in evaluation mode."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     training, validation = loaders(manifest, recipe)
     labels = [sample.label for sample in manifest.split("train")]
     defect_weight = labels.count("good") / labels.count("defective")
@@ -78,17 +85,33 @@ def fit(manifest: Manifest, recipe: Recipe, source: Source, folder: Path) -> Ins
         enable_model_summary=False,
         num_sanity_val_steps=0,
         gradient_clip_val=1.0,
+        devices=1,
         default_root_dir=folder,
     )
-    last = folder / LAST
+    last = _whole_checkpoint(folder / LAST)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(does not have many workers|Checkpoint directory|litlogger|treespec).*")
-        trainer.fit(module, training, validation, ckpt_path=last if last.is_file() else None, weights_only=False)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(module, training, validation, ckpt_path=last, weights_only=False)
+        except SystemExit as ended:  # Lightning's way to end on Ctrl-C
+            say(f"stopped; the same command goes on from the last finished epoch, in {folder}")
+            raise SystemExit(130) from ended
     stored = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
     module.load_state_dict(stored["state_dict"])
-    return module.model.eval()
+    model.eval()
+
+
+def _whole_checkpoint(file: Path) -> Path | None:
+    """The checkpoint to go on from; one that a power cut tore is told and set aside."""
+    if not file.is_file():
+        return None
+    try:
+        torch.load(file, map_location="cpu", weights_only=False)
+    except Exception as error:  # a torn file fails in as many ways as it has bytes
+        say(f"{file} is damaged ({type(error).__name__}); starting this training again", style="yellow")
+        file.unlink()
+        return None
+    return file
 
 
 def loaders(manifest: Manifest, recipe: Recipe) -> tuple[DataLoader[Item], DataLoader[Item]]:

@@ -22,7 +22,7 @@ from pipeline.training.model import InspectionModel
 from pipeline.training.recipe import FROM_SCRATCH, SourceWeights
 
 FOLDER_VARIABLE = "INSPECTOR_WEIGHTS"
-CLASSIFIER_PREFIXES = ("classifier.", "conv_head.", "bn2.", "norm_head.", "head.")
+CLASSIFIER_PREFIXES = ("classifier.", "fc.", "conv_head.", "bn2.", "norm_head.", "head.")
 """What source weights hold beyond the feature layers."""
 
 
@@ -133,7 +133,10 @@ def _hub_answers() -> bool:
 
 def _about(backbone: str, origin: str, sha256: str | None, metadata: Mapping[str, str]) -> SourceWeights:
     """Take mean, std and padding from the file's own metadata where it says them: wrong ones cost 18 points of accuracy."""
-    config = get_pretrained_cfg(backbone)
+    try:
+        config = get_pretrained_cfg(backbone)
+    except RuntimeError:
+        config = None
     if config is None:
         raise WeightsError(f"timm publishes no weights for {backbone}, so its mean and std are unknown; choose another backbone")
     mean = _triple(metadata["mean"]) if "mean" in metadata else tuple(config.mean)

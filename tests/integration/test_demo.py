@@ -21,6 +21,7 @@ def test_the_demo_shows_the_whole_way(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert summary["auroc"] >= 0.95
     assert summary["parts_counted"] == summary["parts_true"] == 24
+    assert summary["parts_missed"] == 0
     assert summary["escapes"] <= 2
     assert summary["overkill"] <= 2
     film = cv2.VideoCapture(str(tmp_path / "demo" / "inspection" / "annotated.mp4"))

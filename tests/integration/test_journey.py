@@ -96,7 +96,8 @@ def test_evaluating_again_gives_the_same_figures(home: Path, run: Path) -> None:
 
 def test_evaluating_on_what_was_learned_is_told(home: Path, run: Path, line: Path) -> None:
     said = give("pipeline", "evaluate", run, line, "--out", home / "flattered", home=home)
-    assert "were in the run's training or validation part" in said
+    assert "show what the run learned from: the figures flatter it" in said
+    assert "flatter it" in (home / "flattered" / "report.html").read_text()
     assert (home / "flattered" / "metrics.json").is_file()
 
 

@@ -9,6 +9,7 @@ import pipeline.data.pictures as pictures_module
 from deploy.errors import DatasetError
 from deploy.preprocess import Preprocessing, letterbox, read_picture
 from pipeline.data.augment import augment, build_augmentation
+from pipeline.data.manifest import hash_readable
 from pipeline.data.pictures import Pictures
 from pipeline.data.sample import Sample
 from pipeline.training.recipe import Augmentation
@@ -58,7 +59,14 @@ def test_without_room_in_memory_the_items_are_the_same(samples: list[Sample], mo
 def test_a_mask_of_another_size_is_refused(samples: list[Sample], tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "mask.png"), np.zeros((5, 5), np.uint8))
     with pytest.raises(DatasetError, match=r"mask\.png is 5 x 5, its picture bad\.png is 100 x 120"):
-        Pictures(samples, SPEC)
+        hash_readable(samples)
+
+
+def test_masks_of_zero_and_one_are_masks(samples: list[Sample], tmp_path: Path) -> None:
+    mask = np.zeros((120, 100), np.uint8)
+    mask[50:70, 40:60] = 1
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    assert bool(Pictures(samples, SPEC)[1].mask_known)
 
 
 def test_the_mask_moves_with_its_picture() -> None:

@@ -67,7 +67,7 @@ class NewestOnly(Camera):
                     if camera is None:
                         camera = self._open_again()
                     frame = camera.read()
-                except CameraError as error:
+                except Exception as error:  # a driver may raise anything; the line must come back all the same
                     self._tell(complaint=CameraLost(str(error)))
                     # The same capture never comes back after a network camera returned: a fresh one does.
                     if camera is not None:
@@ -81,7 +81,7 @@ class NewestOnly(Camera):
                     break
                 self._tell(newest=frame)
         except Exception as error:  # whatever happened, the reader must hear of it instead of waiting for ever
-            self._tell(complaint=error if isinstance(error, CameraError) else CameraLost(f"the camera's driver failed: {error}"))
+            self._tell(complaint=error)
         finally:
             if camera is not None:
                 with suppress(CameraError):

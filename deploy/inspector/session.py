@@ -123,11 +123,9 @@ def _gate(crop: int | None) -> tuple[Locator, Tracker]:
 def _film(folder: Path | None, source: str, camera: Camera) -> Film | None:
     if folder is None:
         return None
-    origin = Path(source).resolve()
-    if origin.exists() and (folder.resolve() in (origin, origin.parent) or origin in folder.resolve().parents):
-        raise StationError(
-            f"--annotate {folder} lies in the source {source}, whose pictures it could overwrite; give another folder"
-        )
+    origin, target = Path(source).resolve(), folder.resolve()
+    if (origin.is_dir() and (target == origin or origin in target.parents)) or target / "annotated.mp4" == origin:
+        raise StationError(f"--annotate {folder} could overwrite the source {source}; give another folder")
     is_video = camera.live or camera.fps is not None
     return Video(folder, camera.fps) if is_video else Pictures(folder)
 

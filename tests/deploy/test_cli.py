@@ -231,3 +231,12 @@ def count(path: Path, table: str = "parts") -> int:
         except sqlite3.OperationalError:  # it is just being created
             return 0
         return int(found)
+
+
+@pytest.mark.parametrize("target", ["pictures", "pictures/annotated"])
+def test_annotating_never_overwrites_the_source(inspector: Inspector, bundle_path: Path, folder: Path, target: str) -> None:
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    done = inspector("run", bundle_path, folder, "--annotate", folder.parent / target)
+    assert done.returncode == 1
+    assert "could overwrite the source" in done.stderr
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before

@@ -86,10 +86,21 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda root: _text(root / "d.csv", "path,label,group\nx.png,good,1\ny.png,bad,\n"),
         "1 of 2 pictures",
     ),
+    "CSV with some splits": (
+        lambda root: _text(root / "e.csv", "path,label,split\nx.png,good,train\ny.png,bad\n"),
+        "a split for 1 of 2",
+    ),
+    "CSV in another encoding": (lambda root: _latin(root / "f.csv"), "not in UTF-8"),
+    "broken regex": (lambda root: _text(root / "dataset.yaml", "group_regex: '(p'\n").parent, "is no regex"),
     "unknown key in the card": (lambda root: _text(root / "dataset.yaml", "nmae: x\n").parent, "nmae"),
     "regex that finds nothing": (lambda root: _text(root / "dataset.yaml", "group_regex: '(zz)'\n").parent, "finds no group in"),
     "groups for some only": (lambda root: _text(root / "groups.csv", "file,group\n").parent, "no group for 2 of 2"),
 }
+
+
+def _latin(file: Path) -> Path:
+    file.write_bytes("path,label\nstück.png,good\n".encode("latin-1"))
+    return file
 
 
 def _text(file: Path, content: str) -> Path:

@@ -124,6 +124,20 @@ def test_a_backbone_with_other_strides_is_refused() -> None:
         InspectionModel(Recipe(backbone="vit_tiny_patch16_224", source=source.about))
 
 
+@pytest.mark.parametrize("name", ["convnext_atto", "mobilenetv3_small_100.no_such_tag"])
+def test_other_families_and_tags_get_one_sentence(name: str) -> None:
+    with pytest.raises(WeightsError):
+        InspectionModel(Recipe(backbone=name, source=find_source(name, from_scratch=True).about))
+
+
+def test_few_epochs_still_have_a_second_stage(tmp_path: Path) -> None:
+    assert resolve_recipe(epochs=1).head_epochs == 0
+    (tmp_path / "r.yaml").write_text("head_epochs: 20\n")
+    assert resolve_recipe(tmp_path / "r.yaml", epochs=40).head_epochs == 20
+    with pytest.raises(RunError, match=r"head_epochs \(20\) must be below epochs"):
+        resolve_recipe(tmp_path / "r.yaml")
+
+
 def test_recipe_round_trip(tmp_path: Path) -> None:
     recipe = Recipe(backbone=SMALL, source=find_source(SMALL, from_scratch=True).about, epochs=3)
     write_recipe(recipe, tmp_path / "recipe.yaml")

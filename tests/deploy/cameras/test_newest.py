@@ -109,11 +109,11 @@ def test_a_camera_that_hangs_does_not_hang_the_reader() -> None:
         camera.close()
 
 
-def test_an_unexpected_error_of_the_thread_reaches_the_reader() -> None:
+def test_whatever_a_driver_raises_is_a_lost_camera() -> None:
     camera = Scripted()
     with newest(camera) as live:
-        camera.permit(ValueError("a bug"))
-        with pytest.raises(ValueError, match="a bug"):
+        camera.permit(ValueError("a driver's own error"))
+        with pytest.raises(CameraLost, match="a driver's own error"):
             live.read()
 
 

@@ -19,8 +19,9 @@ def split_by_group(samples: Sequence[Sample], seed: int = 0, shares: Mapping[Spl
     type has too few groups for all parts, training gets the first, test the second: `check_split` tells what is missing then.
     """
     groups: dict[str, list[Sample]] = defaultdict(list)
+    unit = _together(samples)
     for sample in samples:
-        groups[sample.group].append(sample)
+        groups[unit[sample.group]].append(sample)
     groups_per_type = Counter(kind for members in groups.values() for kind in {sample.defect_type for sample in members})
     by_type: dict[str, list[str]] = defaultdict(list)
     for name, members in groups.items():
@@ -43,7 +44,23 @@ def split_by_group(samples: Sequence[Sample], seed: int = 0, shares: Mapping[Spl
             split = max(lack, key=lambda split: lack[split])  # the order of `shares` breaks ties
             chosen[name] = split
             lack[split] -= len(groups[name])
-    return tuple(replace(sample, split=chosen[sample.group]) for sample in samples)
+    return tuple(replace(sample, split=chosen[unit[sample.group]]) for sample in samples)
+
+
+def _together(samples: Sequence[Sample]) -> dict[str, str]:
+    """Group -> what it must be split with: groups that share a byte-identical file are one, whatever their names say."""
+    parent = {sample.group: sample.group for sample in samples}
+
+    def root(group: str) -> str:
+        while parent[group] != group:
+            group = parent[group]
+        return group
+
+    holder: dict[str, str] = {}
+    for sample in sorted(samples, key=lambda sample: sample.path):
+        if sample.sha256:
+            parent[root(sample.group)] = root(holder.setdefault(sample.sha256, sample.group))
+    return {group: root(group) for group in parent}
 
 
 def carve_validation(samples: Sequence[Sample], seed: int = 0) -> tuple[Sample, ...]:

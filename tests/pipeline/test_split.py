@@ -1,4 +1,5 @@
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -82,3 +83,13 @@ def test_validation_is_carved_from_training_only() -> None:
 
 def sample_in_train(one: Sample) -> Sample:
     return Sample(one.origin, one.path, one.label, one.defect_type, one.group, split="train", sha256=one.sha256)
+
+
+def test_groups_that_share_a_file_are_split_as_one() -> None:
+    samples = samples_of([(2, "")] * 12 + [(2, "dent")] * 12)
+    twins = [replace(samples[0], path="copy.png", group="p5"), replace(samples[30], path="copy2.png", group="p20")]
+    split = split_by_group([*samples, *twins])
+    check_split(split)
+    parts = {one.group: one.split for one in split}
+    assert parts["p0"] == parts["p5"]
+    assert parts["p15"] == parts["p20"]

@@ -42,13 +42,6 @@ def group_near_duplicates(samples: Sequence[Sample], progress: Callable[[int, in
     return tuple(replace(sample, group=names[int(number)]) for sample, number in zip(samples, cluster, strict=True))
 
 
-def same_pictures(new: Sequence[Sample], known: Sequence[Sample]) -> list[bool]:
-    """For each new sample, whether a known one is the same picture, saved again or not."""
-    hashes = {sample.sha256 for sample in known}
-    nearest = nearest_known(new, known)
-    return [sample.sha256 in hashes or distance <= SAME for sample, (distance, _) in zip(new, nearest, strict=True)]
-
-
 def nearest_known(new: Sequence[Sample], known: Sequence[Sample]) -> list[tuple[float, Sample]]:
     """For each new sample the known one that looks most like it, and in how many bits they differ. `known` must not be empty."""
     if not new:

@@ -75,8 +75,7 @@ def hash_readable(
         except DatasetError as error:
             skipped.append(Skipped(sample.path, str(error)))
         else:
-            if sample.mask_file is not None:
-                check_mask(sample, picture.shape[:2])
+            check_mask(sample, picture.shape[:2])
             kept.append(replace(sample, sha256=sha256_of(sample.file)))
         if progress:
             progress(number, len(samples))
@@ -84,7 +83,7 @@ def hash_readable(
 
 
 def check_mask(sample: Sample, size: tuple[int, int]) -> None:
-    """Raise DatasetError unless the sample's mask can be read and has the size (height, width) of its picture."""
+    """Raise DatasetError unless the sample's mask, if it has one, can be read and has the size (height, width) of its picture."""
     if sample.mask_file is None:
         return
     mask = read_picture(sample.mask_file)

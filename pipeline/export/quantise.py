@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +17,8 @@ from deploy.preprocess import Picture, Preprocessing, letterbox, read_picture
 from pipeline.data.sample import Sample
 
 CALIBRATION_PICTURES = 96
-METHOD = "percentile 99.99"
+PERCENTILE = 99.99
+METHOD = f"percentile {PERCENTILE}"
 
 
 def choose_calibration(training: Sequence[Sample], seed: int = 0) -> tuple[Sample, ...]:
@@ -45,44 +47,49 @@ def write_int8_qdq(fp32: Path, file: Path, pictures: Sequence[Sample], spec: Pre
     Convolution outputs carry no Q/DQ, and the first convolution (three channels) stays in floating point: TensorRT has no INT8
     kernel for it.
     """
-    with _quiet():
-        quantize_static(
-            fp32,
-            file,
-            _Pictures(pictures, spec),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "Gemm"],
-            nodes_to_exclude=[_stem(fp32)],
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.Percentile,
-            extra_options={
-                "ActivationSymmetric": True,
-                "WeightSymmetric": True,
-                "QuantizeBias": False,
-                "AddQDQPairToWeight": True,
-                "OpTypesToExcludeOutputQuantization": ["Conv", "Gemm"],
-                "CalibPercentile": 99.99,
-            },
-        )
+    _quantise(
+        fp32,
+        file,
+        _Pictures(pictures, spec),
+        op_types_to_quantize=["Conv", "Gemm"],
+        nodes_to_exclude=[_stem(fp32)],
+        activation_type=QuantType.QInt8,
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            "AddQDQPairToWeight": True,
+            "OpTypesToExcludeOutputQuantization": ["Conv", "Gemm"],
+        },
+    )
 
 
 def write_int8_cpu(fp32: Path, file: Path, pictures: Sequence[Sample], spec: Preprocessing) -> None:
     """The layout CPUs are fast at: unsigned activations, weights per channel in seven bits (older cores saturate at eight)."""
+    _quantise(
+        fp32,
+        file,
+        _Pictures(pictures, spec),
+        op_types_to_quantize=["Conv", "Gemm", "Add", "Mul"],
+        activation_type=QuantType.QUInt8,
+        reduce_range=True,
+        extra_options={},
+    )
+
+
+def _quantise(fp32: Path, file: Path, pictures: "_Pictures", extra_options: dict[str, Any], **layout: Any) -> None:
+    """What both layouts share: Q/DQ nodes, weights per channel, activation ranges by percentile."""
     with _quiet():
         quantize_static(
             fp32,
             file,
-            _Pictures(pictures, spec),
+            pictures,
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            reduce_range=True,
-            op_types_to_quantize=["Conv", "Gemm", "Add", "Mul"],
-            activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.Percentile,
-            extra_options={"CalibPercentile": 99.99},
+            extra_options={**extra_options, "CalibPercentile": PERCENTILE},
+            **layout,
         )
 
 

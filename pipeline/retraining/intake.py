@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from deploy.errors import DatasetError
-from pipeline.data.duplicates import NEAR, is_guessed, nearest_known, same_pictures
+from pipeline.data.duplicates import NEAR, SAME, is_guessed, nearest_known
 from pipeline.data.manifest import Manifest
 from pipeline.data.sample import Sample
 from pipeline.data.split import split_by_group
@@ -22,23 +22,19 @@ class Intake:
     """New pictures of groups the old run is tested on."""
 
 
-def _with_known_groups(new: Sequence[Sample], known: Sequence[Sample]) -> list[Sample]:
-    """Where groups are guessed, a picture that looks like an old one is of that one's group, and may be tested on already."""
-    return [
-        replace(sample, group=old.group) if is_guessed(sample) and distance <= NEAR else sample
-        for sample, (distance, old) in zip(new, nearest_known(new, known), strict=True)
-    ]
-
-
 def take_in(old: Manifest, new: Sequence[Sample], seed: int = 0) -> Intake:
     """Join old and new samples: known groups stay where they are, new groups are split; the old test part is left as it is.
 
     Raises DatasetError when nothing new remains.
     """
-    again = same_pictures(new, old.samples)
-    new = _with_known_groups(new, old.samples)
-    duplicates = [sample for sample, seen in zip(new, again, strict=True) if seen]
-    fresh = [sample for sample, seen in zip(new, again, strict=True) if not seen]
+    duplicates, fresh = [], []
+    for sample, (distance, twin) in zip(new, nearest_known(new, old.samples), strict=True):
+        if distance <= SAME:
+            duplicates.append(sample)
+        elif is_guessed(sample) and distance <= NEAR:  # looks like an old picture, so it is of that one's group
+            fresh.append(replace(sample, group=twin.group))
+        else:
+            fresh.append(sample)
     home = {sample.group: sample.split for sample in old.samples}
     tested = [sample for sample in fresh if home.get(sample.group) == "test"]
     known = [replace(sample, split=home[sample.group]) for sample in fresh if home.get(sample.group) in ("train", "validation")]

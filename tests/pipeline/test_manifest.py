@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deploy.errors import DatasetError, RunError
-from pipeline.data.duplicates import group_near_duplicates, same_pictures
+from pipeline.data.duplicates import SAME, group_near_duplicates, nearest_known
 from pipeline.data.manifest import Manifest, check_unchanged, hash_readable, read_manifest, write_manifest
 from pipeline.data.prepare import prepare
 from pipeline.data.sample import Sample
@@ -83,4 +83,4 @@ def test_look_alikes_become_groups_and_are_met_again(tmp_path: Path) -> None:
     other = tmp_path / "other.png"
     cv2.imwrite(str(other), scene(9))
     new = [Sample(str(tmp_path), file.name, "good", sha256=file.name) for file in (again, other)]
-    assert same_pictures(new, samples) == [True, False]
+    assert [distance <= SAME for distance, _ in nearest_known(new, samples)] == [True, False]

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,9 +20,10 @@ COLUMNS = {
     "group": "group",
     "split": "split",
     "mask": "mask",
+    "mask_sha256": "mask_sha256",
     "origin": "origin",
 }
-"""Column of manifest.csv -> field of Sample."""
+"""Column of manifest.csv -> field of Sample. Every further column is a slice."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,12 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write manifest.csv, and manifest.json with its version, parent and hash."""
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(COLUMNS)
-        writer.writerows([getattr(sample, field) for field in COLUMNS.values()] for sample in manifest.samples)
+        slices = sorted({name for sample in manifest.samples for name, _ in sample.slices})
+        writer.writerow([*COLUMNS, *slices])
+        for sample in manifest.samples:
+            known = dict(sample.slices)
+            fields = [getattr(sample, field) for field in COLUMNS.values()]
+            writer.writerow([*fields, *(known.get(name, "") for name in slices)])
     about = {"dataset": manifest.dataset, "version": manifest.version, "parent": manifest.parent, "sha256": manifest.sha256()}
     (folder / "manifest.json").write_text(json.dumps(about, indent=2))
 
@@ -109,10 +114,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         about = json.loads((folder / "manifest.json").read_text())
         with (folder / "manifest.csv").open(newline="", encoding="utf-8") as stream:
-            samples = tuple(
-                Sample(**{field: row[column] for column, field in COLUMNS.items()})  # type: ignore[arg-type]
-                for row in csv.DictReader(stream)
-            )
+            samples = tuple(_sample(row) for row in csv.DictReader(stream))
         manifest = Manifest(about["dataset"], samples, about["version"], about["parent"])
         expected = about["sha256"]
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -120,6 +122,11 @@ def read_manifest(folder: Path) -> Manifest:
     if manifest.sha256() != expected:
         raise RunError(f"{folder}/manifest.csv was edited after the run was made; restore it, or train again")
     return manifest
+
+
+def _sample(row: Mapping[str, str]) -> Sample:
+    slices = tuple(sorted((name, value) for name, value in row.items() if name not in COLUMNS and value))
+    return Sample(**{field: row[column] for column, field in COLUMNS.items()}, slices=slices)  # type: ignore[arg-type]
 
 
 def check_unchanged(samples: Sequence[Sample]) -> None:

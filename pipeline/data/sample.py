@@ -26,6 +26,10 @@ class Sample:
     """Relative to `origin`; empty where there is none."""
     split: Split | Literal[""] = ""
     sha256: str = ""
+    mask_sha256: str = ""
+    """Of what the mask is read from; empty where there is no mask."""
+    slices: tuple[tuple[str, str], ...] = ()
+    """What else is known of it, sorted by column: ("camera", "2"), ("time", "2026-03-01T10:20:00")."""
 
     @property
     def file(self) -> Path:

@@ -1,4 +1,4 @@
-"""The command `inspector`: run a bundle on a camera, and check a bundle on this device."""
+"""The command `inspector`: run a bundle on a camera, check a bundle on this device, and collect pictures to train on."""
 
 from enum import Enum
 from pathlib import Path
@@ -25,7 +25,7 @@ class Parts(str, Enum):
 
 @app.callback()
 def inspector() -> None:
-    """Inspect parts on a line with a bundle made by [bold]pipeline export[/]."""
+    """Inspect parts on a line with a bundle made by [bold]pipeline export[/], and collect pictures to train on."""
 
 
 @app.command("run")
@@ -74,6 +74,42 @@ def run_command(
     settings = Settings(bundle, source, out, annotate, show, belt_crop, precision, max_age_ms, realtime, trust)
     if not run_session(settings, console):
         raise typer.Exit(130)
+
+
+@app.command("capture")
+def capture_command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="STATION|SOURCE",
+            help="station.yaml; or a folder of pictures, video file, webcam number, rtsp:// or http:// address.",
+        ),
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The dataset: begun here, or continued. Nothing is overwritten.")],
+    types: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Defect types for the keys 1 to 9, such as scratch,dent.")
+    ] = None,
+    min_sharpness: Annotated[
+        float, typer.Option(min=0, metavar="N", help="Refuse pictures less sharp than this; the sharpness is shown live.")
+    ] = 0,
+    terminal: Annotated[bool, typer.Option("--terminal", help="Keys from the terminal, even where there is a screen.")] = False,
+) -> None:
+    """Collect labelled pictures for training: in a window with buttons, over SSH by keys, or from a script.
+
+    Keys: [bold]g[/] good, [bold]d[/] defective, [bold]1[/]-[bold]9[/] defective of a type, [bold]n[/] next part, [bold]u[/] undo,
+    [bold]s[/] skip (folders), [bold]q[/] or Esc end. Press n whenever another part comes: its pictures must stay together.
+
+    Example: [cyan]inspector capture 0 datasets/parts --types scratch,dent[/]
+    """
+    from deploy.capture.keys import parse_types
+
+    try:
+        names = parse_types(types) if types is not None else ()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--types") from error
+    from deploy.capture.session import Settings, run_capture
+
+    run_capture(Settings(source, folder, names, min_sharpness, terminal), console)
 
 
 @app.command()

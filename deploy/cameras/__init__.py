@@ -1,5 +1,6 @@
 """Picture sources behind one protocol: folders, videos, webcams and network streams."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -8,6 +9,7 @@ from deploy.errors import CameraError, DatasetError
 from deploy.preprocess import Picture
 
 LIVE_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
+_SECRET = re.compile(r"([?&](?:pass\w*|pwd|auth|secret|token|\w*key)=)[^&#]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ class Camera(Protocol):
 
         Raises CameraLost while a live camera delivers nothing (keep reading: it is reopened), Unreadable for one bad picture.
         """
+
+    def has_news(self) -> bool:
+        """Would read() answer at once? A recording always does; who serves a screen must not wait for a live camera."""
+        return True
 
     def close(self) -> None:
         """Let go of the device or file."""
@@ -87,9 +93,10 @@ def open_camera(source: str, realtime: bool = False) -> Camera:
 
 
 def shown(source: str) -> str:
-    """The source as it may be shown and stored: an address without its password."""
+    """The source as it may be shown and stored: an address without its password, wherever it stands."""
     scheme, found, rest = source.partition("://")
-    credentials, at, host = rest.rpartition("@")
-    if not (found and at):
+    if not found:
         return source
-    return f"{scheme}://{credentials.partition(':')[0]}:***@{host}" if ":" in credentials else source
+    rest = _SECRET.sub(r"\1***", rest)
+    credentials, at, host = rest.rpartition("@")
+    return f"{scheme}://{credentials.partition(':')[0]}:***@{host}" if at and ":" in credentials else f"{scheme}://{rest}"

@@ -40,5 +40,9 @@ class PictureFolder(Camera):
         except DatasetError as error:
             raise Unreadable(str(error), self._sequence, name) from error
 
+    def back_to(self, sequence: int) -> None:
+        """The next read() delivers picture number `sequence` again, and then those after it."""
+        self._sequence = sequence - 1
+
     def close(self) -> None:
         """Nothing is held open."""

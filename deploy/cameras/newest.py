@@ -54,6 +54,11 @@ class NewestOnly(Camera):
                 return None
         raise CameraLost(f"no frame for {self._patience_s:.1f} s; check the camera's cable, power and network")
 
+    def has_news(self) -> bool:
+        """See `deploy.cameras.Camera.has_news`."""
+        with self._news:
+            return bool(self._newest or self._complaint or self._ended)
+
     def close(self) -> None:
         """Stop the thread, which releases the camera."""
         self._closing.set()

@@ -1,13 +1,11 @@
 """One session of the inspector: check the bundle on this device, open what is needed, run the loop, leave the record."""
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.live import Live
@@ -25,6 +23,7 @@ from deploy.inspector.tally import Tally
 from deploy.inspector.track import EveryFrame, OnBelt, Tracker
 from deploy.inspector.window import Window
 from deploy.selftest import check_golden
+from deploy.stop import stop_on_signal
 from deploy.store import Session, Store
 
 LINE_EVERY_S = 5.0
@@ -73,7 +72,7 @@ def run_session(settings: Settings, console: Console) -> bool:
             stack.callback(window.close)
         if film is not None:
             stack.callback(film.close)
-        interrupted = stack.enter_context(_stop_on_signal())
+        interrupted = stack.enter_context(stop_on_signal())
         show_counts = stack.enter_context(_counts_shown(tally, console))
         locator, tracker = _gate(settings.crop)
         closed = threading.Event()
@@ -149,25 +148,6 @@ def _conclude(console: Console, out: Path, tally: Tally, store: Store, film: Fil
     if isinstance(film, Pictures) and film.unsaved:
         console.print(f"{film.unsaved} annotated pictures could not be saved; check the disk", style="bold red")
     console.print(f"record in {out}: store.sqlite, parts.csv, summary.json", highlight=False, markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """Ctrl-C, or a service manager's TERM, asks the loop to end after the frame in hand; the second one ends at once."""
-    stopping = threading.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def stop(number: int, _: FrameType | None) -> None:
-        stopping.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ class Window:
     """A window on the screen; raises StationError where there is no screen."""
 
     def __init__(self, pause_ms: int) -> None:
-        os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")  # Qt complains of fonts that no one has asked for
+        quiet_windows()
         _check_screen()
         self._pause_ms = pause_ms
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL)
@@ -26,21 +26,43 @@ class Window:
         """Show one frame; False once the user has closed the window or pressed q or Esc."""
         cv2.imshow(TITLE, drawn)
         key = cv2.waitKey(self._pause_ms) & 0xFF
-        return key not in (ord("q"), ESCAPE) and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
+        return key not in (ord("q"), ESCAPE) and is_open(TITLE)
 
     def close(self) -> None:
         """Take the window from the screen."""
         cv2.destroyAllWindows()
 
 
-def _check_screen() -> None:
-    # Without a screen that lets us in, OpenCV's window aborts the whole process: so a child tries first.
+def is_open(title: str) -> bool:
+    """Has the user left this window open?"""
+    try:
+        return cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1
+    except cv2.error:  # OpenCV 5 with Qt, once the window was closed by its cross
+        return False
+
+
+def has_screen() -> bool:
+    """Is there a screen that lets us in, and an OpenCV that can open windows?"""
+    # OpenCV's window aborts the whole process where there is none: so a child tries first.
     probe = [sys.executable, "-c", "import cv2; cv2.namedWindow('probe')"]
-    if subprocess.run(probe, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0:
-        return
+    return subprocess.run(probe, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def no_screen() -> str:
+    """What stands in the way of a window, in words."""
     display = os.environ.get("DISPLAY")
     found = f"DISPLAY={display} cannot be opened" if display else "DISPLAY is not set"
-    raise StationError(
-        f"--show needs a screen, but {found} (or OpenCV is the headless one); run it from a desktop session "
-        "with opencv-python installed, or leave --show out and use --annotate DIR"
-    )
+    return f"{found} (or OpenCV is the headless one)"
+
+
+def quiet_windows() -> None:
+    """Before the first window: Qt complains of fonts that no one has asked for."""
+    os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
+
+
+def _check_screen() -> None:
+    if not has_screen():
+        raise StationError(
+            f"--show needs a screen, but {no_screen()}; run it from a desktop session "
+            "with opencv-python installed, or leave --show out and use --annotate DIR"
+        )

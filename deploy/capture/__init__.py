@@ -1,0 +1,1 @@
+"""Collecting labelled pictures at the line, in the layout that training reads."""

@@ -1,6 +1,7 @@
 """From a file or a camera frame to the graph's input. The ONLY preprocessing: training, calibration and the line all call it."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -8,11 +9,14 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from deploy.errors import DatasetError
+from deploy.tiff import decodable, is_tiff
 
 Picture = npt.NDArray[np.uint8]
 """H x W x 3, BGR, 8 bit."""
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with a file is told by us, in one sentence
+# What is wrong with a file is told by us, in one sentence. OpenCV 4 and 5 keep the switch in different places.
+_set_log_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+_set_log_level(0)
 
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -28,14 +32,26 @@ class Preprocessing(BaseModel):
 
 
 def read_picture(path: Path) -> Picture:
-    """Decode a picture file to H x W x 3 BGR uint8, EXIF rotation applied, alpha dropped, 16 bit scaled to 8.
+    """Decode a picture file to H x W x 3 BGR uint8: rotated as its EXIF says, alpha dropped, 16 bit scaled to 8 (value // 256).
 
-    Raises DatasetError for a file that is missing, empty, truncated or no picture.
+    Raises DatasetError for a file that is missing, empty, truncated or no picture, and for one whose pixels have no plain
+    brightness (floating point or signed TIFF).
     """
+    data = read_whole(path)
+    flags = cv2.IMREAD_COLOR
+    if is_tiff(data):
+        data, flags = decodable(path, data)
+    picture = decode(path, data, flags)
+    return np.asarray(picture >> 8 if picture.dtype == np.uint16 else picture, np.uint8)
+
+
+def read_whole(path: Path) -> bytes:
+    """The bytes of a picture file. Raises DatasetError for a file that is missing, empty, or cut off."""
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DatasetError(f"{path}: cannot be read ({reason}); check the path and its permissions") from error
     if not data:
         raise DatasetError(f"{path}: the file is empty (0 bytes); copy it again from the camera or delete it")
     # Decoders fill the missing rows of a truncated file with grey and report success.
@@ -43,13 +59,36 @@ def read_picture(path: Path) -> Picture:
         data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]
     ):
         raise DatasetError(f"{path}: the file is truncated (no end marker); copy it again from the camera or delete it")
+    if len(data) < (expected := _said_length(data)):
+        raise DatasetError(
+            f"{path}: the file is truncated ({len(data)} of {expected} bytes); copy it again from the camera or delete it"
+        )
+    return data
+
+
+def decode(path: Path, data: bytes, flags: int) -> npt.NDArray[Any]:
+    """What cv2.imdecode makes of a picture file's bytes; DatasetError where that is nothing."""
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         picture = None
     if picture is None:
         raise DatasetError(f"{path}: not a readable picture (starts with {data[:8]!r}); export it as PNG or JPEG, or delete it")
-    return np.asarray(picture, np.uint8)
+    return picture
+
+
+def _said_length(data: bytes) -> int:
+    """How long the file says it is, where its format says so at its head; else 0."""
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return int.from_bytes(data[4:8], "little") + 8
+    if data.startswith(b"BM") and len(data) >= 26:
+        # Some writers leave the file's size empty or wrong: what counts is that the pixels are there, when they are not packed.
+        offset, header = int.from_bytes(data[10:14], "little"), int.from_bytes(data[14:18], "little")
+        if header < 40 or int.from_bytes(data[30:34], "little") not in (0, 3):
+            return offset
+        width, height = (int.from_bytes(data[at : at + 4], "little", signed=True) for at in (18, 22))
+        return offset + (width * int.from_bytes(data[28:30], "little") + 31) // 32 * 4 * abs(height)
+    return 0
 
 
 def letterbox_placement(height: int, width: int, spec: Preprocessing) -> tuple[int, int, int, int]:

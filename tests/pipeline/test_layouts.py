@@ -94,6 +94,38 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "broken regex": (lambda root: _text(root / "dataset.yaml", "group_regex: '(p'\n").parent, "is no regex"),
     "unknown key in the card": (lambda root: _text(root / "dataset.yaml", "nmae: x\n").parent, "nmae"),
     "regex that finds nothing": (lambda root: _text(root / "dataset.yaml", "group_regex: '(zz)'\n").parent, "finds no group in"),
+    "a slice nobody names": (
+        lambda root: _text(root / "h.csv", "path,label,camera\nx.png,good,1\n", "slices: [line]"),
+        r"slice 'line', but .*h\.csv has no such column; it has camera",
+    ),
+    "a slice without groups.csv": (
+        lambda root: _text(root / "dataset.yaml", "slices: [line]\n").parent,
+        "does not exist; slices",
+    ),
+    "a column of the manifest": (lambda root: _text(root / "i.csv", "path,label,sha256\nx.png,good,1\n"), "a column 'sha256'"),
+    "a column twice": (lambda root: _text(root / "j.csv", "path,label,line,line\nx.png,good,1,2\n"), "two columns called line"),
+    "a time that is none": (
+        lambda root: _text(root / "k.csv", "path,label,time\nx.png,good,2026-03-01\ny.png,bad,yesterday\n"),
+        "line 3: time 'yesterday'; expected ISO 8601",
+    ),
+    "times with and without a zone": (
+        lambda root: _text(root / "l.csv", "path,label,time\nx.png,good,2026-03-01T10:00Z\ny.png,bad,2026-03-01T10:00\n"),
+        "line 2 tells the zone of its time, line 3 does not",
+    ),
+    "too many cells": (lambda root: _text(root / "m.csv", "path,label\nx.png,good,red, green\n"), "line 2 has more cells"),
+    "a picture twice": (
+        lambda root: _text(root / "n.csv", "path,label\nx.png,good\nx.png,bad\n"),
+        "line 3: x.png is listed a second",
+    ),
+    "a picture without a name": (lambda root: _text(root / "o.csv", "path,label\n,good\n"), "line 2 names no picture"),
+    "a mask that is missing": (
+        lambda root: _text(root / "p.csv", "path,label,mask\nx.png,bad,m/x.png\n"),
+        "line 2: the mask m/x.png does not exist",
+    ),
+    "a picture twice in groups.csv": (
+        lambda root: _text(root / "groups.csv", "file,group\ngood/a.png,1\ndent/b.png,2\ngood/a.png,3\n").parent,
+        r"names good/a\.png twice \(first: line 2\)",
+    ),
     "groups for some only": (lambda root: _text(root / "groups.csv", "file,group\n").parent, "no group for 2 of 2"),
 }
 
@@ -103,8 +135,10 @@ def _latin(file: Path) -> Path:
     return file
 
 
-def _text(file: Path, content: str) -> Path:
+def _text(file: Path, content: str, card: str = "") -> Path:
     file.write_text(content)
+    if card:
+        (file.parent / "dataset.yaml").write_text(card)
     return file
 
 
@@ -124,3 +158,74 @@ def test_one_class_is_not_enough(names: list[str], expected: str, tmp_path: Path
     write_pictures(tmp_path, names)
     with pytest.raises(DatasetError, match=expected):
         check_classes(read_dataset(tmp_path).samples, tmp_path)
+
+
+def test_further_columns_are_slices(tmp_path: Path, write_pictures: MakeFiles) -> None:
+    write_pictures(tmp_path, ["good/a.png", "dent/b.png"])
+    header, rows = (
+        "file,group,line,time,camera",
+        "good/a.png,1,L1,2026-03-01T11:20:00+01:00,7\ndent/b.png,2,,2026-03-02T00:00Z,8\n",
+    )
+    (tmp_path / "groups.csv").write_text(f"{header}\n{rows}")
+    (tmp_path / "t.csv").write_text(
+        f"{header.replace('file', 'path')},label\n{rows}".replace(",7", ",7,ok").replace(",8", ",8,bad")
+    )
+    expected = {
+        "good/a.png": (("camera", "7"), ("line", "L1"), ("time", "2026-03-01T10:20:00+00:00")),
+        "dent/b.png": (("camera", "8"), ("time", "2026-03-02T00:00:00+00:00")),
+    }
+    for source in (tmp_path, tmp_path / "t.csv"):
+        assert {sample.path: sample.slices for sample in read_dataset(source).samples} == expected
+        (tmp_path / "dataset.yaml").write_text("slices: [line, camera]\n")
+        narrowed = {sample.path: sample.slices for sample in read_dataset(source).samples}
+        assert narrowed == {path: slices[:-1] for path, slices in expected.items()}
+        (tmp_path / "dataset.yaml").unlink()
+
+
+def test_a_table_names_masks(tmp_path: Path, write_pictures: MakeFiles) -> None:
+    write_pictures(tmp_path, ["a.png", "b.png", "m/a.png"])
+    (tmp_path / "t.csv").write_text("path,label,mask\na.png,bad,m/a.png\nb.png,good,m/b.png\n")
+    assert [sample.mask for sample in read_dataset(tmp_path / "t.csv").samples] == ["m/a.png", ""]
+
+
+MASKS: dict[str, tuple[list[str], list[str]]] = {
+    "split inside": (
+        ["train/dent/1.png", "test/dent/1.png", "masks/train/dent/1.png", "masks/test/dent/1.png"],
+        ["masks/test/dent/1.png", "masks/train/dent/1.png"],
+    ),
+    "split outside": (
+        ["train/dent/1.png", "test/dent/1.png", "train/masks/dent/1.png", "test/masks/dent/1.png"],
+        ["test/masks/dent/1.png", "train/masks/dent/1.png"],
+    ),
+    "only one has one": (["train/dent/1.png", "test/dent/1.png", "masks/train/dent/1.png"], ["", "masks/train/dent/1.png"]),
+    "shared folder, other names": (
+        ["train/dent/1.png", "test/dent/2.png", "masks/dent/1.png", "masks/dent/2.png"],
+        ["masks/dent/2.png", "masks/dent/1.png"],
+    ),
+    "folders in a class": (
+        ["dent/x/1.png", "dent/y/1.png", "masks/dent/x/1.png", "masks/dent/y/1.png"],
+        ["masks/dent/x/1.png", "masks/dent/y/1.png"],
+    ),
+    "ground truth in the split": (
+        ["train/dent/1.png", "test/dent/1.png", "test/ground_truth/dent/1_mask.png"],
+        ["test/ground_truth/dent/1_mask.png", ""],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MASKS)
+def test_the_nearest_mask_is_taken(case: str, tmp_path: Path, write_pictures: MakeFiles) -> None:
+    names, expected = MASKS[case]
+    write_pictures(tmp_path, names)
+    assert [sample.mask for sample in read_dataset(tmp_path).samples] == expected
+
+
+@pytest.mark.parametrize(
+    "pictures", [("train/dent/1.png", "test/dent/1.png"), ("dent/x/1.png", "dent/y/1.png"), ("dent/1.png", "dent/1.jpg")]
+)
+def test_a_mask_that_two_pictures_would_share_is_refused(
+    pictures: tuple[str, str], tmp_path: Path, write_pictures: MakeFiles
+) -> None:
+    write_pictures(tmp_path, [*pictures, "masks/dent/1.png"])
+    with pytest.raises(DatasetError, match=r"masks/dent/1\.png would be the mask of 2 pictures"):
+        read_dataset(tmp_path)

@@ -1,0 +1,1 @@
+"""What people outlined in pictures: the shapes, and the files that annotation tools keep them in (COCO, Pascal VOC, LabelMe)."""

@@ -64,6 +64,8 @@ class Data(_Record):
     manifest_sha256: str
     pictures: dict[str, int] = Field(description="pictures per split")
     groups: dict[str, int] = Field(description="groups per split")
+    version: int = Field(1, description="version of the dataset's manifest")
+    leakage: str = Field("", description="what the split leaks, where a split that leaks was allowed: the figures flatter")
 
 
 class Calibration(_Record):

@@ -12,14 +12,67 @@ app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", help="Train, evaluate and export inspectors."
 )
 
+manifests = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(manifests, name="manifest", help="Look at manifest versions.")
+
 DatasetPath = Annotated[Path, typer.Argument(help="Dataset folder or CSV file; layouts are told in datasets/README.md.")]
+LayoutName = Annotated[
+    str | None, typer.Option("--layout", help="folders, csv, coco, voc or labelme; default: what the folder looks like.")
+]
 RunPath = Annotated[Path, typer.Argument(help="Run folder, such as runs/parts-0001.")]
 RunsOut = Annotated[Path, typer.Option("--out", help="Folder in which the run folder is made.")]
 
 
+@app.command(epilog="Example: pipeline split datasets/parts --out manifests")
+def split(
+    dataset: DatasetPath,
+    out: Annotated[Path, typer.Option("--out", help="Folder in which the version's folder is made.")] = Path("manifests"),
+    seed: Annotated[int, typer.Option(help="Same seed, same split.")] = 0,
+    folds: Annotated[int | None, typer.Option(help="Make so many manifests; over them every group is tested on once.")] = None,
+    by_time: Annotated[bool, typer.Option("--by-time", help="Train on the oldest groups, test on the newest.")] = False,
+    time_column: Annotated[
+        str | None, typer.Option(help="As --by-time, with the time (ISO 8601) in this column; default: time.")
+    ] = None,
+    test_slice: Annotated[
+        str | None, typer.Option(help="COLUMN=VALUE, such as line=B: test on all groups with such pictures, and on no others.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Split everything afresh, even if the dataset brings a split or a version exists.")
+    ] = False,
+    layout: LayoutName = None,
+) -> None:
+    """Divide a dataset into train, validation and test groups: a version to train on. Later versions move no known picture."""
+    from deploy.errors import DatasetError
+    from pipeline.data.prepare import named_layout
+    from pipeline.data.split_command import fold_command, split_command
+
+    column = time_column or ("time" if by_time else None)
+    if sum(option is not None for option in (folds, column, test_slice)) > 1:
+        raise DatasetError("--folds, --by-time and --test-slice are different splits; give one of them")
+    if test_slice is not None and not all(test_slice.partition("=")):
+        raise DatasetError(f"--test-slice {test_slice!r}; expected COLUMN=VALUE, such as line=B")
+    if folds is not None:
+        fold_command(dataset, out, folds, seed, named_layout(layout))
+    else:
+        asked = f"time:{column}" if column else f"slice:{test_slice}" if test_slice else None
+        split_command(dataset, out, seed, asked, fresh, named_layout(layout))
+
+
+@manifests.command(epilog="Example: pipeline manifest diff manifests/parts-v1 manifests/parts-v2 --out changes.json")
+def diff(
+    old: Annotated[Path, typer.Argument(help="Manifest version or run folder.")],
+    new: Annotated[Path, typer.Argument(help="Manifest version or run folder to hold against it.")],
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file to write, with every picture that changed.")] = None,
+) -> None:
+    """Show what changed between two manifests: pictures, labels, groups, and parts of the split."""
+    from pipeline.data.differences import diff_command
+
+    diff_command(old, new, out)
+
+
 @app.command(epilog="Example: pipeline train datasets/parts --backbone tf_mobilenetv3_small_100")
 def train(
-    dataset: DatasetPath,
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder or CSV file, or a manifest version made by pipeline split.")],
     recipe: Annotated[Path | None, typer.Option(help="YAML with any of the recipe's keys; options below override it.")] = None,
     backbone: Annotated[str | None, typer.Option(help="timm backbone.")] = None,
     head: Annotated[str | None, typer.Option(help="localising (says where) or pooled (plain classifier).")] = None,
@@ -29,10 +82,14 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of both stages together.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the split and the training.")] = None,
     resplit: Annotated[bool, typer.Option("--resplit", help="Split by group even if the dataset brings a split.")] = False,
+    allow_leakage: Annotated[
+        bool, typer.Option("--allow-leakage", help="Train on a split that leaks; every report then carries a warning.")
+    ] = False,
+    layout: LayoutName = None,
     out: RunsOut = Path("runs"),
 ) -> None:
     """Fine-tune a backbone on good and defective pictures. The same command again goes on with an interrupted training."""
-    from pipeline.data.prepare import prepare
+    from pipeline.data.prepare import named_layout, prepare
     from pipeline.training.recipe import resolve_recipe
     from pipeline.training.train import train as run_training
     from pipeline.training.weights import find_source
@@ -42,7 +99,8 @@ def train(
     )
     source = find_source(chosen.backbone, weights, from_scratch)
     say(f"source weights for {chosen.backbone}: {source.about.origin}")
-    folder = run_training(prepare(dataset, chosen.seed, resplit), chosen, source, out)
+    manifest = prepare(dataset, chosen.seed, resplit, allow_leakage, named_layout(layout))
+    folder = run_training(manifest, chosen, source, out)
     say(f"run: {folder}  report: {folder / 'report.html'}", style="bold")
     say(f"next: pipeline export {folder}")
 
@@ -51,16 +109,19 @@ def train(
 def evaluate(
     run: RunPath,
     dataset: Annotated[
-        Path | None, typer.Argument(help="Another dataset, all of it; default: the run's own test groups.")
+        Path | None,
+        typer.Argument(help="Another dataset, all of it, or a manifest version, its test part; default: the run's own."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for metrics.json and report.html; default: in the run.")
     ] = None,
+    layout: LayoutName = None,
 ) -> None:
     """Measure a run on pictures it never learned from."""
+    from pipeline.data.prepare import named_layout
     from pipeline.evaluation.evaluate import evaluate_command
 
-    evaluate_command(run, dataset, out)
+    evaluate_command(run, dataset, out, named_layout(layout))
 
 
 @app.command(epilog="Example: pipeline export runs/parts-0001 --out bundles")
@@ -81,12 +142,14 @@ def retrain(
     new_pictures: Annotated[Path, typer.Argument(help="Folder of newly collected, labelled pictures, laid out as a dataset.")],
     export_bundle: Annotated[bool, typer.Option("--export", help="Export the new run if it is better.")] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; default: as the run.")] = None,
+    layout: LayoutName = None,
     out: RunsOut = Path("runs"),
 ) -> None:
     """Learn from newly collected pictures on top of the old ones, and compare old and new on the same untouched test groups."""
+    from pipeline.data.prepare import named_layout
     from pipeline.retraining.retrain import retrain as run_retraining
 
-    run_retraining(run, new_pictures, out, epochs, export_bundle)
+    run_retraining(run, new_pictures, out, epochs, export_bundle, named_layout(layout))
 
 
 @app.command("demo-data", epilog="Example: pipeline demo-data datasets/demo-line --parts 160 --seed 0")

@@ -3,13 +3,16 @@
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from deploy.bundle import sha256_of
 from deploy.errors import DatasetError, RunError
-from deploy.preprocess import read_picture
+from pipeline.data.masks import hash_place
+from pipeline.data.overview import overview
 from pipeline.data.sample import SPLITS, Sample, Split
 
 COLUMNS = {
@@ -35,6 +38,17 @@ class Manifest:
     version: int = 1
     parent: str | None = None
     """sha256 of the manifest this one grew from."""
+    rule: str = "group"
+    """How it was split: group, brought (by the dataset), time:COLUMN, slice:COLUMN=VALUE, fold:1of5."""
+    seed: int = 0
+    leakage: str = ""
+    """What leaks, in one sentence, where a split that leaks was allowed; every report made from it carries the sentence."""
+
+    @property
+    def name(self) -> str:
+        """Such as parts-v2, or parts-v2-fold1of5: the name of its folder."""
+        fold = self.rule.removeprefix("fold:") if self.rule.startswith("fold:") else ""
+        return f"{slug(self.dataset)}-v{self.version}" + (f"-fold{fold}" if fold else "")
 
     def split(self, split: Split) -> tuple[Sample, ...]:
         """The samples of one part of the split."""
@@ -49,50 +63,27 @@ class Manifest:
         return {split: len({sample.group for sample in self.split(split)}) for split in SPLITS}
 
     def sha256(self) -> str:
-        """Identity of this version: what is learned from, wherever the folder lies."""
+        """Identity of this version: what is learned from and what of it leaks, wherever the folder lies."""
         rows = sorted(json.dumps({**asdict(sample), "origin": ""}) for sample in self.samples)
-        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+        return hashlib.sha256("\n".join([*rows, self.leakage] if self.leakage else rows).encode()).hexdigest()
+
+    def identity(self) -> dict[str, Any]:
+        """What a run and its reports name it by: dataset, name, version, sha256, parent, rule, seed, leakage."""
+        return {
+            "dataset": self.dataset,
+            "name": self.name,
+            "version": self.version,
+            "sha256": self.sha256(),
+            "parent": self.parent,
+            "rule": self.rule,
+            "seed": self.seed,
+            "leakage": self.leakage,
+        }
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A picture that could not be read, and why."""
-
-    path: str
-    reason: str
-
-
-def hash_readable(
-    samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None
-) -> tuple[tuple[Sample, ...], tuple[Skipped, ...]]:
-    """Decode every picture once and hash it; those that do not decode are left out and told.
-
-    Raises DatasetError for a mask that cannot be read or has not its picture's size: better now than in the middle of training.
-    """
-    kept, skipped = [], []
-    for number, sample in enumerate(samples, start=1):
-        try:
-            picture = read_picture(sample.file)
-        except DatasetError as error:
-            skipped.append(Skipped(sample.path, str(error)))
-        else:
-            check_mask(sample, picture.shape[:2])
-            kept.append(replace(sample, sha256=sha256_of(sample.file)))
-        if progress:
-            progress(number, len(samples))
-    return tuple(kept), tuple(skipped)
-
-
-def check_mask(sample: Sample, size: tuple[int, int]) -> None:
-    """Raise DatasetError unless the sample's mask, if it has one, can be read and has the size (height, width) of its picture."""
-    if sample.mask_file is None:
-        return
-    mask = read_picture(sample.mask_file)
-    if mask.shape[:2] != size:
-        raise DatasetError(
-            f"{sample.mask_file} is {mask.shape[1]} x {mask.shape[0]}, its picture {sample.path} is {size[1]} x {size[0]}; "
-            "a mask must have its picture's size"
-        )
+def slug(dataset: str) -> str:
+    """The dataset's name as it can stand in the name of a folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", dataset)
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
@@ -105,8 +96,13 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
             known = dict(sample.slices)
             fields = [getattr(sample, field) for field in COLUMNS.values()]
             writer.writerow([*fields, *(known.get(name, "") for name in slices)])
-    about = {"dataset": manifest.dataset, "version": manifest.version, "parent": manifest.parent, "sha256": manifest.sha256()}
+    about = {**manifest.identity(), "overview": overview(manifest.samples)}
     (folder / "manifest.json").write_text(json.dumps(about, indent=2))
+
+
+def holds_manifest(folder: Path) -> bool:
+    """Whether it is a manifest version or a run, and not a dataset."""
+    return (folder / "manifest.csv").is_file() and (folder / "manifest.json").is_file()
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -115,12 +111,25 @@ def read_manifest(folder: Path) -> Manifest:
         about = json.loads((folder / "manifest.json").read_text())
         with (folder / "manifest.csv").open(newline="", encoding="utf-8") as stream:
             samples = tuple(_sample(row) for row in csv.DictReader(stream))
-        manifest = Manifest(about["dataset"], samples, about["version"], about["parent"])
+        manifest = Manifest(
+            about["dataset"],
+            samples,
+            about["version"],
+            about["parent"],
+            about.get("rule", "group"),
+            about.get("seed", 0),
+            about.get("leakage", ""),
+        )
         expected = about["sha256"]
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{folder} has no readable manifest.csv and manifest.json ({error}); expected a run folder") from error
+        raise RunError(
+            f"{folder} has no readable manifest.csv and manifest.json ({error}); expected a manifest version or a run folder"
+        ) from error
     if manifest.sha256() != expected:
-        raise RunError(f"{folder}/manifest.csv was edited after the run was made; restore it, or train again")
+        raise RunError(
+            f"{folder}/manifest.csv or manifest.json was edited after it was made; restore it, or make a new version with "
+            "`pipeline split` and train again"
+        )
     return manifest
 
 
@@ -130,11 +139,21 @@ def _sample(row: Mapping[str, str]) -> Sample:
 
 
 def check_unchanged(samples: Sequence[Sample]) -> None:
-    """Raise DatasetError when a picture is gone or is no longer the one that was hashed."""
-    for sample in samples:
-        if not sample.file.is_file():
-            raise DatasetError(f"{sample.file} is gone; the manifest names it: put the dataset back where it was, or train again")
-        if sha256_of(sample.file) != sample.sha256:
-            raise DatasetError(
-                f"{sample.file} changed since it entered the manifest; restore it, or train again on the new pictures"
-            )
+    """Raise DatasetError when pictures or masks are gone or are no longer the ones that were hashed; says how many."""
+    remedy = "put back what was there, or make a new version with `pipeline split` and train again"
+    gone = [sample for sample in samples if not sample.file.is_file()]
+    if gone:
+        raise DatasetError(f"{gone[0].file} is gone, which the manifest names{_how_many(gone, samples)}; {remedy}")
+    changed = [sample for sample in samples if sha256_of(sample.file) != sample.sha256]
+    if changed:
+        raise DatasetError(f"{changed[0].file} changed since it entered the manifest{_how_many(changed, samples)}; {remedy}")
+    masked = [sample for sample in samples if sample.mask_sha256]
+    changed = [sample for sample in masked if hash_place(sample) != sample.mask_sha256]
+    if changed:
+        raise DatasetError(
+            f"the mask of {changed[0].file} changed since it entered the manifest{_how_many(changed, samples)}; {remedy}"
+        )
+
+
+def _how_many(these: Sequence[Sample], samples: Sequence[Sample]) -> str:
+    return f" (the first of {len(these)} among {len(samples)} pictures)" if len(these) > 1 else ""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from deploy.preprocess import Picture, Preprocessing, letterbox, read_picture
+from pipeline.data.masks import INSIDE, read_shades
 from pipeline.data.sample import Sample
 
 CACHE_BYTES = 3 << 30
@@ -65,12 +66,10 @@ class Pictures(Dataset[Item]):
 
 def read_mask(sample: Sample, size: tuple[int, int], spec: Preprocessing) -> Picture:
     """The sample's mask, letterboxed as its picture of `size` (height, width) is: H x W, 1 where the defect is."""
-    if sample.mask_file is None:
+    if not sample.mask:
         return np.zeros((spec.height, spec.width), np.uint8)
-    mask = read_picture(sample.mask_file)
-    if mask.max() == 1:  # some tools write 0 and 1
-        mask = mask * 255
+    mask = read_shades(sample, size)
     if max(size) > max(spec.height, spec.width):
         mask = np.asarray(cv2.dilate(mask, np.ones((3, 3), np.uint8)), np.uint8)  # thin cracks must survive the shrinking
     black = spec.model_copy(update={"pad_bgr": (0, 0, 0)})
-    return (letterbox(mask, black)[..., 0] > 96).astype(np.uint8)
+    return (letterbox(mask, black)[..., 0] > INSIDE).astype(np.uint8)

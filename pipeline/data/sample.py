@@ -23,7 +23,7 @@ class Sample:
     group: str = ""
     """What must never be split between training and test: a part, a serial number, a burst, a shift."""
     mask: str = ""
-    """Relative to `origin`; empty where there is none."""
+    """What tells where the defect is, relative to `origin`; empty where nothing does: see `pipeline.data.masks`."""
     split: Split | Literal[""] = ""
     sha256: str = ""
     mask_sha256: str = ""
@@ -38,8 +38,14 @@ class Sample:
 
     @property
     def mask_file(self) -> Path | None:
-        """Where its defect mask lies, if it has one."""
-        return Path(self.origin) / self.mask if self.mask else None
+        """The file that tells where its defect is, if there is one: see `pipeline.data.masks`."""
+        file, coco, _ = self.mask.partition(".json#")
+        return Path(self.origin) / (file + ".json" if coco else self.mask) if self.mask else None
+
+    @property
+    def mask_entry(self) -> str:
+        """Which picture of a COCO file `mask` names: "17" of annotations/instances.json#17. Empty for all other files."""
+        return self.mask.partition(".json#")[2]
 
     @property
     def part(self) -> str:

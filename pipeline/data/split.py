@@ -3,63 +3,117 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
 from deploy.errors import DatasetError
+from pipeline.data.leaks import refuse_leaks
 from pipeline.data.sample import SPLITS, Sample, Split
 
 SHARES: Mapping[Split, float] = {"train": 0.6, "test": 0.2, "validation": 0.2}
+WITHOUT_TEST: Mapping[Split, float] = {"train": 0.75, "validation": 0.25}
+SPLIT_AFRESH = (
+    "split by group with --resplit, or train on it all the same, with the warning in every report, with --allow-leakage"
+)
+
+Part = TypeVar("Part", bound=str)
 
 
 def split_by_group(samples: Sequence[Sample], seed: int = 0, shares: Mapping[Split, float] = SHARES) -> tuple[Sample, ...]:
-    """Give every sample a split: whole groups, each defect type spread over the parts as evenly as its groups allow.
+    """Give every sample a split: whole groups, each defect type spread over the parts as evenly as its groups allow."""
+    return place(samples, spread(samples, seed, shares))
 
-    Greedy: the rarest type first, its largest groups first, each to the split that still lacks most of that type. Where a
-    type has too few groups for all parts, training gets the first, test the second: `check_split` tells what is missing then.
+
+def folds(samples: Sequence[Sample], k: int, seed: int = 0) -> list[tuple[Sample, ...]]:
+    """`k` splits of all samples; over them every group is in the test part exactly once.
+
+    Split i tests on fold i, takes fold i + 1 for validation and learns from the rest. Raises DatasetError for fewer than three
+    folds, or fewer groups of a class than folds.
     """
-    groups: dict[str, list[Sample]] = defaultdict(list)
-    unit = _together(samples)
+    if k < 3:
+        raise DatasetError(f"{k} folds; expected 3 or more: one to test on, one for validation, the rest to learn from")
+    units = group_units(samples)
+    for label in ("good", "defective"):
+        count = len({units[sample.group] for sample in samples if sample.label == label})
+        if count < k:
+            raise DatasetError(
+                f"{count} groups hold {label} pictures, too few for {k} folds with at least one in each; "
+                "choose fewer folds, or add pictures of other parts"
+            )
+    names = [str(number) for number in range(k)]
+    chosen = spread(samples, seed, dict.fromkeys(names, 1 / k))
+    parts: list[dict[str, Split]] = [
+        {
+            unit: "test" if fold == names[i] else "validation" if fold == names[(i + 1) % k] else "train"
+            for unit, fold in chosen.items()
+        }
+        for i in range(k)
+    ]
+    return [place(samples, one) for one in parts]
+
+
+def spread(
+    samples: Sequence[Sample], seed: int, shares: Mapping[Part, float], placed: Mapping[str, Part] | None = None
+) -> dict[str, Part]:
+    """Unit of groups (see `group_units`) -> part. What is `placed` stays there, and counts for the shares.
+
+    Greedy: the rarest type first, its largest units first, each to the part that still lacks most of that type. Where a type has
+    too few groups for all parts, training gets the first, test the second: `check_split` tells what is missing then.
+    """
+    units: dict[str, list[Sample]] = defaultdict(list)
+    unit = group_units(samples)
     for sample in samples:
-        groups[unit[sample.group]].append(sample)
-    groups_per_type = Counter(kind for members in groups.values() for kind in {sample.defect_type for sample in members})
+        units[unit[sample.group]].append(sample)
+    units_per_type = Counter(kind for members in units.values() for kind in {sample.defect_type for sample in members})
     by_type: dict[str, list[str]] = defaultdict(list)
-    for name, members in groups.items():
-        rarest = min({sample.defect_type for sample in members}, key=lambda kind: (groups_per_type[kind], kind))
+    for name, members in units.items():
+        rarest = min({sample.defect_type for sample in members}, key=lambda kind: (units_per_type[kind], kind))
         by_type[rarest].append(name)
 
-    order = np.random.default_rng(seed).permutation(sorted(groups))
+    order = np.random.default_rng(seed).permutation(sorted(units))
     rank = {name: position for position, name in enumerate(order)}
-    chosen: dict[str, Split] = {}
+    chosen = {name: part for name, part in (placed or {}).items() if name in units}
     # What one type could not give to a part, the next type of the same class makes up for: with three groups of each type no type
     # reaches all parts, but the defective pictures as a whole do.
-    lacks: dict[bool, dict[Split, float]] = {is_good: dict.fromkeys(shares, 0.0) for is_good in (True, False)}
-    for kind in sorted(by_type, key=lambda kind: (groups_per_type[kind], kind)):
-        names = sorted(by_type[kind], key=lambda name: (-len(groups[name]), rank[name]))
-        total = sum(len(groups[name]) for name in names)
+    lacks: dict[bool, dict[Part, float]] = {is_good: dict.fromkeys(shares, 0.0) for is_good in (True, False)}
+    for kind in sorted(by_type, key=lambda kind: (units_per_type[kind], kind)):
+        total = sum(len(units[name]) for name in by_type[kind])
         lack = lacks[kind == ""]
-        for split, share in shares.items():
-            lack[split] += share * total
-        for name in names:
-            split = max(lack, key=lambda split: lack[split])  # the order of `shares` breaks ties
-            chosen[name] = split
-            lack[split] -= len(groups[name])
+        for part, share in shares.items():
+            lack[part] += share * total
+        free = sorted((name for name in by_type[kind] if name not in chosen), key=lambda name: (-len(units[name]), rank[name]))
+        for name in by_type[kind]:
+            if name in chosen and chosen[name] in lack:
+                lack[chosen[name]] -= len(units[name])
+        for name in free:
+            part = max(lack, key=lambda part: lack[part])  # the order of `shares` breaks ties
+            chosen[name] = part
+            lack[part] -= len(units[name])
+    return chosen
+
+
+def place(samples: Sequence[Sample], chosen: Mapping[str, Split]) -> tuple[Sample, ...]:
+    """Give every sample the part that was chosen for its unit."""
+    unit = group_units(samples)
     return tuple(replace(sample, split=chosen[unit[sample.group]]) for sample in samples)
 
 
-def _together(samples: Sequence[Sample]) -> dict[str, str]:
+def group_units(samples: Sequence[Sample]) -> dict[str, str]:
     """Group -> what it must be split with: groups that share a byte-identical file are one, whatever their names say."""
     parent = {sample.group: sample.group for sample in samples}
 
     def root(group: str) -> str:
         while parent[group] != group:
+            parent[group] = parent[parent[group]]
             group = parent[group]
         return group
 
     holder: dict[str, str] = {}
-    for sample in sorted(samples, key=lambda sample: sample.path):
+    for sample in samples:
         if sample.sha256:
-            parent[root(sample.group)] = root(holder.setdefault(sample.sha256, sample.group))
+            one, other = sorted((root(sample.group), root(holder.setdefault(sample.sha256, sample.group))))
+            parent[other] = one  # the first by name, so that the order of the samples does not matter
     return {group: root(group) for group in parent}
 
 
@@ -67,29 +121,13 @@ def carve_validation(samples: Sequence[Sample], seed: int = 0) -> tuple[Sample, 
     """Move a quarter of the training groups of a train/test split to validation."""
     rest = [sample for sample in samples if sample.split != "train"]
     training = [sample for sample in samples if sample.split == "train"]
-    return *split_by_group(training, seed, {"train": 0.75, "validation": 0.25}), *rest
+    return *split_by_group(training, seed, WITHOUT_TEST), *rest
 
 
-def check_split(samples: Sequence[Sample]) -> None:
-    """Raise DatasetError unless both classes are in every part and no group is in two."""
-    where: dict[str, set[str]] = defaultdict(set)
-    for sample in samples:
-        where[sample.group].add(sample.split)
-    straddling = sorted(group for group, splits in where.items() if len(splits) > 1)
-    if straddling:
-        leaked = sum(sample.split == "test" and sample.group in set(straddling) for sample in samples)
-        raise DatasetError(
-            f"the split leaks: {len(straddling)} groups (first: {straddling[0]}) are in more than one of train, validation and "
-            f"test, so {leaked} test pictures have a sibling outside the test part; split again by group with --resplit"
-        )
-    first_seen: dict[str, Sample] = {}
-    for sample in samples:
-        twin = first_seen.setdefault(sample.sha256, sample)
-        if sample.sha256 and twin.split != sample.split:
-            raise DatasetError(
-                f"the split leaks: {twin.path} ({twin.split}) and {sample.path} ({sample.split}) are the same file; give them "
-                "one group, or delete one"
-            )
+def check_split(samples: Sequence[Sample], allow_leakage: bool = False, advice: str = SPLIT_AFRESH) -> None:
+    """Raise DatasetError unless both classes are in every part and, unless it is allowed, no picture has a sibling in two."""
+    if not allow_leakage:
+        refuse_leaks(samples, advice)
     for label in ("good", "defective"):
         groups = {sample.group for sample in samples if sample.label == label}
         for split in SPLITS:
@@ -97,5 +135,5 @@ def check_split(samples: Sequence[Sample]) -> None:
                 raise DatasetError(
                     f"no {label} picture is in the {split} part: {len(groups)} groups hold {label} pictures, and "
                     f"{', '.join(SPLITS)} each need one of their own; "
-                    "add pictures of other parts, check the groups, or split afresh with --resplit"
+                    "add pictures of other parts, check the groups, or split afresh (`train --resplit`, `split --fresh`)"
                 )

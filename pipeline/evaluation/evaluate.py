@@ -10,9 +10,10 @@ from rich.table import Table
 
 from deploy.command import console, say
 from deploy.files import write_whole
-from pipeline.data.duplicates import is_guessed
-from pipeline.data.manifest import Manifest, check_unchanged
-from pipeline.data.prepare import read_samples
+from pipeline.data.groups import is_guessed
+from pipeline.data.layouts import Layout
+from pipeline.data.manifest import Manifest, check_unchanged, holds_manifest
+from pipeline.data.prepare import read_samples, take_version
 from pipeline.data.sample import Sample
 from pipeline.evaluation.metrics import (
     Counts,
@@ -46,15 +47,22 @@ class Evaluation:
     by_type: dict[str, Counts]
     learned: int = 0
     """Pictures among these that the run has learned from, by their own hash or their group's name."""
+    trained_on: dict[str, Any] | None = None
+    """Identity of the manifest the run was trained on."""
 
     @property
     def groups_are_guessed(self) -> bool:
         """Nobody named the parts: look-alikes stand in for them."""
         return any(is_guessed(sample) for sample in self.samples)
 
+    @property
+    def leakage(self) -> str:
+        """What the split that the run was trained on leaks; empty when it does not."""
+        return str(self.trained_on["leakage"]) if self.trained_on else ""
+
     def caveats(self) -> list[str]:
-        """What makes the figures less than they seem."""
-        found = []
+        """What makes the figures less than they seem, the gravest first."""
+        found = [self.leakage] if self.leakage else []
         if self.learned:
             found.append(
                 f"{self.learned} of these {len(self.samples)} pictures show what the run learned from: the figures flatter it."
@@ -79,6 +87,7 @@ class Evaluation:
         """The content of metrics.json, documented in the README."""
         return {
             "dataset": self.dataset,
+            "manifest": self.trained_on,
             "pictures": len(self.samples),
             "groups": len({sample.group for sample in self.samples}),
             "auroc": asdict(self.auroc),
@@ -98,8 +107,15 @@ class Evaluation:
         }
 
 
-def assess(dataset: str, samples: Sequence[Sample], scores: Scores, decision: Decision, learned: int = 0) -> Evaluation:
-    """Judge scores N of samples N."""
+def assess(
+    dataset: str,
+    samples: Sequence[Sample],
+    scores: Scores,
+    decision: Decision,
+    learned: int = 0,
+    trained_on: Manifest | None = None,
+) -> Evaluation:
+    """Judge scores N of samples N by a run that was `trained_on` a manifest."""
     parts = part_scores(samples, scores)
     return Evaluation(
         dataset,
@@ -111,6 +127,7 @@ def assess(dataset: str, samples: Sequence[Sample], scores: Scores, decision: De
         count_verdicts(parts, decision.thresholds),
         count_by_type(parts, decision.thresholds),
         learned,
+        trained_on.identity() if trained_on else None,
     )
 
 
@@ -121,12 +138,13 @@ def evaluate_samples(
     model: InspectionModel,
     recipe: Recipe,
     decision: Decision,
+    trained_on: Manifest,
     learned: int = 0,
 ) -> Evaluation:
     """Score samples, and write metrics.json and report.html into `folder`."""
     infer = torch_infer(model, decision.temperature)
     spec = recipe.preprocessing()
-    evaluation = assess(name, samples, predict(samples, spec, infer), decision, learned)
+    evaluation = assess(name, samples, predict(samples, spec, infer), decision, learned, trained_on)
     write_whole(folder / "metrics.json", json.dumps(evaluation.metrics(), indent=2))
     write_report(evaluation, recipe, infer, folder / "report.html")
     return evaluation
@@ -134,7 +152,7 @@ def evaluate_samples(
 
 def evaluate_run(folder: Path, model: InspectionModel, recipe: Recipe, manifest: Manifest, decision: Decision) -> Evaluation:
     """Evaluate on the run's own test groups."""
-    return evaluate_samples(folder, manifest.dataset, manifest.split("test"), model, recipe, decision)
+    return evaluate_samples(folder, manifest.dataset, manifest.split("test"), model, recipe, decision, manifest)
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
@@ -151,12 +169,14 @@ def print_evaluation(evaluation: Evaluation) -> None:
         table.add_row(f"  escapes of type {kind}", str(counts.escape))
     console.print(table)
     say(evaluation.statement())
+    if evaluation.trained_on:
+        say(f"trained on {evaluation.trained_on['name']} (sha256 {evaluation.trained_on['sha256'][:12]})")
     for caveat in evaluation.caveats():
-        say(caveat, style="yellow")
+        say(caveat, style="bold red" if caveat == evaluation.leakage else "yellow")
 
 
-def evaluate_command(path: Path, dataset: Path | None, out: Path | None) -> Evaluation:
-    """Evaluate a run on its own test groups, or on the whole of another dataset with the same classes."""
+def evaluate_command(path: Path, dataset: Path | None, out: Path | None, layout: Layout | None = None) -> Evaluation:
+    """Evaluate a run on its own test groups, on all of another dataset with the same classes, or on a version's test part."""
     run = load_run(path)
     learned = 0
     if dataset is None:
@@ -164,14 +184,18 @@ def evaluate_command(path: Path, dataset: Path | None, out: Path | None) -> Eval
         check_unchanged(samples)
         folder = out or run.path
     else:
-        samples, name = read_samples(dataset, both_classes=False)  # good parts alone still tell the overkill
+        if holds_manifest(dataset):
+            version = take_version(dataset, layout=layout)
+            samples, name = version.split("test"), version.name
+        else:
+            samples, name = read_samples(dataset, both_classes=False, layout=layout)  # good parts alone still tell the overkill
         old = [sample for sample in run.manifest.samples if sample.split != "test"]
         hashes, groups = {sample.sha256 for sample in old}, {(sample.origin, sample.group) for sample in old}
         learned = sum(sample.sha256 in hashes or (sample.origin, sample.group) in groups for sample in samples)
         folder = out or run.path / "evaluations" / Path(name).name
     folder.mkdir(parents=True, exist_ok=True)
     with console.status("evaluating"):
-        evaluation = evaluate_samples(folder, name, samples, run.model(), run.recipe, run.decision, learned)
+        evaluation = evaluate_samples(folder, name, samples, run.model(), run.recipe, run.decision, run.manifest, learned)
     print_evaluation(evaluation)
     say(f"figures: {folder / 'metrics.json'}  report: {folder / 'report.html'}")
     return evaluation

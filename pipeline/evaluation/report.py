@@ -14,6 +14,7 @@ import numpy as np
 from deploy.files import write_whole
 from deploy.preprocess import Picture, Preprocessing, letterbox, read_picture, unletterbox
 from deploy.verdict import Verdict, decide
+from pipeline.data.masks import read_place
 from pipeline.evaluation.charts import roc_chart, score_chart
 from pipeline.evaluation.metrics import labels_of
 from pipeline.training.run import environment
@@ -98,8 +99,8 @@ def _illustrated(sample: Sample, spec: Preprocessing, infer: Infer) -> bytes:
     size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
     small: Picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     _outline(small, cv2.resize(heatmap, size) > 0.5, (0, 165, 255))
-    if sample.mask_file is not None:
-        mask = cv2.resize(read_picture(sample.mask_file)[..., 0], size, interpolation=cv2.INTER_AREA)
+    if sample.mask:
+        mask = cv2.resize(read_place(sample, picture.shape[:2]) * np.uint8(255), size, interpolation=cv2.INTER_AREA)
         _outline(small, mask > 64, (255, 200, 0))
     return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
 

@@ -95,6 +95,8 @@ def export_run(path: Path, out: Path, name: str | None = None) -> Path:
                 manifest_sha256=run.manifest.sha256(),
                 pictures=run.manifest.pictures(),
                 groups=run.manifest.groups(),
+                version=run.manifest.version,
+                leakage=run.manifest.leakage,
             ),
             calibration=Calibration(method=METHOD, pictures_sha256=[sample.sha256 for sample in calibration]),
             software=environment(),
@@ -103,6 +105,8 @@ def export_run(path: Path, out: Path, name: str | None = None) -> Path:
     )
     folder.rename(final)
     say(f"bundle: {final}", style="bold")
+    if run.manifest.leakage:
+        say(run.manifest.leakage, style="bold red")
     return final
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from deploy.command import console
+from deploy.command import console, say
 from deploy.verdict import Verdict
 from pipeline.data.sample import Sample
 from pipeline.evaluation.evaluate import Evaluation, assess
@@ -45,7 +45,7 @@ def compare_runs(title: str, old: Run, new: Run, samples: Sequence[Sample]) -> C
 
 def _assess(run: Run, samples: Sequence[Sample]) -> Evaluation:
     scores = predict(samples, run.recipe.preprocessing(), torch_infer(run.model(), run.decision.temperature))
-    return assess(run.path.name, samples, scores, run.decision)
+    return assess(run.path.name, samples, scores, run.decision, trained_on=run.manifest)
 
 
 def recall(counts: Counts) -> Rate:
@@ -67,6 +67,9 @@ def print_comparison(comparison: Comparison) -> None:
     for kind in old.by_type:
         table.add_row(f"  {kind}", str(recall(old.by_type[kind])), str(recall(new.by_type[kind])))
     console.print(table)
+    for which, evaluation in (("old", old), ("new", new)):
+        if evaluation.leakage:
+            say(f"{which} run: {evaluation.leakage}", style="bold red")
 
 
 def is_better(untouched: Comparison, held_out: Comparison | None) -> tuple[bool, str]:

@@ -8,6 +8,7 @@ from deploy.bundle import sha256_of
 from deploy.command import say
 from deploy.errors import GateFailed, RunError
 from deploy.files import write_whole
+from pipeline.data.layouts import Layout
 from pipeline.data.manifest import check_unchanged
 from pipeline.data.prepare import read_samples
 from pipeline.data.sample import SPLITS, Sample
@@ -22,7 +23,14 @@ LEARNING_RATE = 5e-4
 """Half of a first training's: what the run knows is to be added to, not overwritten."""
 
 
-def retrain(path: Path, new_pictures: Path, out: Path, epochs: int | None = None, export_bundle: bool = False) -> Path:
+def retrain(
+    path: Path,
+    new_pictures: Path,
+    out: Path,
+    epochs: int | None = None,
+    export_bundle: bool = False,
+    layout: Layout | None = None,
+) -> Path:
     """Train on old and new pictures from the run's weights; returns the new run folder.
 
     Writes comparison.json into it. Raises GateFailed when an export is asked for and the new run is not better.
@@ -32,7 +40,7 @@ def retrain(path: Path, new_pictures: Path, out: Path, epochs: int | None = None
         raise RunError(f"{path}/recipe.yaml names no source weights; restore it, or train again")
     learned = old.model().state_dict()
     check_unchanged(old.manifest.samples)
-    samples, _ = read_samples(new_pictures, both_classes=False)
+    samples, _ = read_samples(new_pictures, both_classes=False, layout=layout)
     intake = take_in(old.manifest, samples, old.recipe.seed)
     _tell("refused: the same picture is known already", intake.duplicates)
     _tell("refused: the run is tested on their group", intake.tested)

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from deploy.errors import RunError
 from deploy.preprocess import Preprocessing
 
+FOLDER_VARIABLE = "INSPECTOR_WEIGHTS"
+"""Environment variable that names a folder of source weights, BACKBONE.safetensors."""
 FROM_SCRATCH = "from scratch"
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from deploy.command import say
 from pipeline.data.augment import augment, build_augmentation
+from pipeline.data.leaks import refuse_leaks
 from pipeline.data.manifest import Manifest, write_manifest
 from pipeline.data.pictures import Item, Pictures
 from pipeline.evaluation.evaluate import evaluate_run, print_evaluation
@@ -31,8 +32,11 @@ LAST = "last.ckpt"
 def train(manifest: Manifest, recipe: Recipe, source: Source, out: Path) -> Path:
     """Train one run on the manifest's train and validation groups and evaluate it on its test groups; returns the run folder.
 
-    The same manifest, recipe and source weights continue an interrupted training from its last finished epoch.
+    The same manifest, recipe and source weights continue an interrupted training from its last finished epoch. Raises
+    DatasetError when the split leaks and the manifest does not say so: nobody shall read such figures unwarned.
     """
+    if not manifest.leakage:
+        refuse_leaks(manifest.samples, "give siblings one group, or delete the copies")
     recipe = recipe.model_copy(update={"source": source.about})
     identity = {"manifest": manifest.sha256(), "recipe": recipe.model_dump(mode="json")}
     model = start_model(recipe, source)

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from deploy.bundle import sha256_of
 from deploy.errors import WeightsError
 from pipeline.training.model import InspectionModel
-from pipeline.training.recipe import FROM_SCRATCH, SourceWeights
+from pipeline.training.recipe import FOLDER_VARIABLE, FROM_SCRATCH, SourceWeights
 
-FOLDER_VARIABLE = "INSPECTOR_WEIGHTS"
 CLASSIFIER_PREFIXES = ("classifier.", "fc.", "conv_head.", "bn2.", "norm_head.", "head.")
 """What source weights hold beyond the feature layers."""
 
@@ -71,6 +70,19 @@ def find_source(backbone: str, file: Path | None = None, from_scratch: bool = Fa
         f"no source weights found for {backbone}; looked at {', '.join(looked)}. Give --weights FILE.safetensors, set "
         f"{FOLDER_VARIABLE} to a folder with {backbone}.safetensors, connect to the hub once, or ask for --from-scratch"
     )
+
+
+def source_at_hand(backbone: str, file: Path | None = None) -> Source | None:
+    """The backbone's source weights where they lie on this machine: the file, or the weights folder's; None without asking a hub.
+
+    Raises WeightsError when a file is named that does not fit.
+    """
+    folder = os.environ.get(FOLDER_VARIABLE)
+    candidate = file or (Path(folder) / f"{backbone}.safetensors" if folder else None)
+    if candidate is None or (file is None and not candidate.is_file()):
+        return None
+    check_backbone(backbone)
+    return _from_file(backbone, candidate)
 
 
 def load_source(model: InspectionModel, source: Source) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from deploy.errors import DatasetError, RunError
-from pipeline.data.duplicates import SAME, group_near_duplicates, nearest_known
-from pipeline.data.manifest import Manifest, check_unchanged, hash_readable, read_manifest, write_manifest
+from pipeline.data.manifest import Manifest, check_unchanged, read_manifest, write_manifest
+from pipeline.data.masks import hash_place
 from pipeline.data.prepare import prepare
-from pipeline.data.sample import Sample
+from pipeline.data.survey import survey
 
 
 def test_unreadable_pictures_are_told_and_left_out(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +50,7 @@ def test_hash_does_not_depend_on_place_or_order(dataset: Path) -> None:
 
 
 def test_changed_and_missing_pictures_are_refused(dataset: Path) -> None:
-    samples, _ = hash_readable(prepare(dataset).samples)
+    samples = survey(prepare(dataset).samples).samples
     check_unchanged(samples)
     cv2.imwrite(str(samples[0].file), np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(DatasetError, match="changed since"):
@@ -60,27 +60,17 @@ def test_changed_and_missing_pictures_are_refused(dataset: Path) -> None:
         check_unchanged(samples)
 
 
-def scene(seed: int) -> np.typing.NDArray[np.uint8]:
-    noise = np.random.default_rng(seed).normal(size=(12, 12, 1)).astype(np.float32)
-    smooth = cv2.resize(noise, (200, 160), interpolation=cv2.INTER_CUBIC)
-    return np.clip(128 + 40 * smooth[..., None].repeat(3, 2), 0, 255).astype(np.uint8)
-
-
-def test_look_alikes_become_groups_and_are_met_again(tmp_path: Path) -> None:
-    files = []
-    for part in range(4):
-        for exposure, gain in enumerate((1.0, 0.8, 1.15)):
-            file = tmp_path / f"{part}_{exposure}.png"
-            cv2.imwrite(str(file), np.clip(scene(part) * gain, 0, 255).astype(np.uint8))
-            files.append(file)
-    samples = [Sample(str(tmp_path), file.name, "good", sha256=file.name * 3) for file in files]
-    groups = [sample.group for sample in group_near_duplicates(samples)]
-    assert len(set(groups)) == 4
-    assert all(len(set(groups[start : start + 3])) == 1 for start in range(0, 12, 3))
-
-    again = tmp_path / "again.jpg"
-    cv2.imwrite(str(again), scene(2))
-    other = tmp_path / "other.png"
-    cv2.imwrite(str(other), scene(9))
-    new = [Sample(str(tmp_path), file.name, "good", sha256=file.name) for file in (again, other)]
-    assert [distance <= SAME for distance, _ in nearest_known(new, samples)] == [True, False]
+def test_changed_masks_are_refused(dataset: Path) -> None:
+    samples = survey(prepare(dataset).samples).samples
+    first = next(sample for sample in samples if sample.label == "defective")
+    mask = dataset / "mask.png"
+    cv2.imwrite(str(mask), np.zeros((40, 56), np.uint8))
+    masked = replace(first, mask="mask.png")
+    masked = replace(masked, mask_sha256=hash_place(masked))
+    check_unchanged([masked, *samples])
+    cv2.imwrite(str(mask), np.full((40, 56), 255, np.uint8))
+    with pytest.raises(DatasetError, match=r"the mask of .*\.png changed since it entered the manifest; put back"):
+        check_unchanged([masked, *samples])
+    mask.unlink()
+    with pytest.raises(DatasetError, match="is gone"):
+        check_unchanged([masked, *samples])

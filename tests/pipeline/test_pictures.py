@@ -9,9 +9,9 @@ import pipeline.data.pictures as pictures_module
 from deploy.errors import DatasetError
 from deploy.preprocess import Preprocessing, letterbox, read_picture
 from pipeline.data.augment import augment, build_augmentation
-from pipeline.data.manifest import hash_readable
-from pipeline.data.pictures import Pictures
+from pipeline.data.pictures import Pictures, read_mask
 from pipeline.data.sample import Sample
+from pipeline.data.survey import survey
 from pipeline.training.recipe import Augmentation
 
 SPEC = Preprocessing(height=64, width=96, pad_bgr=(1, 2, 3))
@@ -59,7 +59,7 @@ def test_without_room_in_memory_the_items_are_the_same(samples: list[Sample], mo
 def test_a_mask_of_another_size_is_refused(samples: list[Sample], tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "mask.png"), np.zeros((5, 5), np.uint8))
     with pytest.raises(DatasetError, match=r"mask\.png is 5 x 5, its picture bad\.png is 100 x 120"):
-        hash_readable(samples)
+        survey(samples)
 
 
 def test_masks_of_zero_and_one_are_masks(samples: list[Sample], tmp_path: Path) -> None:
@@ -87,3 +87,17 @@ def test_what_is_switched_off_does_not_happen() -> None:
     picture = torch.randint(0, 255, (3, 64, 96), dtype=torch.uint8)
     changed, _ = augment(build_augmentation(still, SPEC), picture, torch.zeros(64, 96, dtype=torch.uint8))
     assert torch.equal(changed, picture)
+
+
+@pytest.mark.parametrize("highest", [1, 90, 255])
+@pytest.mark.parametrize("side", [40, 200])
+def test_mask_pictures_keep_the_shades_of_their_edges_until_they_are_shrunk(highest: int, side: int, tmp_path: Path) -> None:
+    drawn = cv2.GaussianBlur(np.random.default_rng(side).integers(0, 2, (side, side), np.uint8) * 255, (0, 0), 2)
+    mask = np.round((drawn > 127) * 1.0 if highest == 1 else drawn * (highest / drawn.max())).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    plane = np.dstack([mask * (255 if highest == 1 else 1)] * 3)
+    if side > 96:
+        plane = cv2.dilate(plane, np.ones((3, 3), np.uint8)).astype(np.uint8)
+    expected = letterbox(plane, SPEC.model_copy(update={"pad_bgr": (0, 0, 0)}))[..., 0] > 96
+    told = read_mask(Sample(str(tmp_path), "a.png", "defective", "dent", mask="mask.png"), (side, side), SPEC)
+    assert np.array_equal(told, expected)

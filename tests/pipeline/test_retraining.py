@@ -7,9 +7,9 @@ import pytest
 from deploy.errors import DatasetError
 from deploy.verdict import Thresholds
 from pipeline.data.layouts import read_dataset
-from pipeline.data.manifest import hash_readable
 from pipeline.data.prepare import prepare
 from pipeline.data.sample import Sample
+from pipeline.data.survey import survey
 from pipeline.evaluation.evaluate import Evaluation, assess
 from pipeline.retraining.compare import Comparison, is_better, recall
 from pipeline.retraining.intake import take_in
@@ -68,7 +68,7 @@ def test_recall_counts_what_is_not_passed_as_good() -> None:
 def collected(folder: Path, write_pictures: MakeFiles, names: list[str], groups: list[str]) -> tuple[Sample, ...]:
     # Numbered onwards, so that the pictures differ from the dataset's own.
     write_pictures(folder, [f"skip/{index}.png" for index in range(60)] + names)
-    samples, _ = hash_readable([one for one in read_dataset(folder).samples if "skip/" not in one.path])
+    samples = survey([one for one in read_dataset(folder).samples if "skip/" not in one.path]).samples
     by_path = dict(zip(names, groups, strict=True))
     return tuple(replace(one, group=by_path[one.path]) for one in samples)
 

@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 
 from deploy.errors import RunError, WeightsError
 from pipeline.training.model import InspectionModel
-from pipeline.training.recipe import Recipe, read_recipe, resolve_recipe, write_recipe
+from pipeline.training.recipe import FOLDER_VARIABLE, Recipe, read_recipe, resolve_recipe, write_recipe
 from pipeline.training.run import save_model
-from pipeline.training.weights import FOLDER_VARIABLE, find_source, load_source
+from pipeline.training.weights import find_source, load_source
 
 SMALL = "mobilenetv3_small_050"
 

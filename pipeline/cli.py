@@ -23,6 +23,30 @@ RunPath = Annotated[Path, typer.Argument(help="Run folder, such as runs/parts-00
 RunsOut = Annotated[Path, typer.Option("--out", help="Folder in which the run folder is made.")]
 
 
+@app.command(epilog="Example: pipeline audit datasets/parts")
+def audit(
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder, CSV file, or a manifest version made by pipeline split.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder in which the report's folder is made.")] = Path("audits"),
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Weights to compare pictures with, .safetensors; default: from the folder INSPECTOR_WEIGHTS names."),
+    ] = None,
+    layout: LayoutName = None,
+) -> None:
+    """Say what is wrong with a dataset before it is trained on. Exit code 0: clean, 1: warnings, 2: errors."""
+    from deploy.command import say_error
+    from deploy.errors import DatasetError
+    from pipeline.data.audit.command import audit_command
+    from pipeline.data.prepare import named_layout
+
+    try:
+        code = audit_command(dataset, out, weights, named_layout(layout))
+    except DatasetError as error:  # a dataset that cannot even be read is the worst audit there is
+        say_error(str(error))
+        code = 2
+    raise typer.Exit(code)
+
+
 @app.command(epilog="Example: pipeline split datasets/parts --out manifests")
 def split(
     dataset: DatasetPath,

@@ -34,7 +34,8 @@ def derive_thresholds(
         return Thresholds(accept=escapes_below, reject=rejects_above)
     low, high = _log_odds(rejects_above), _log_odds(escapes_below)
     quarter = (high - low) / 4
-    return Thresholds(accept=_chance(low + quarter), reject=_chance(high - quarter))
+    # Next to 0 and 1 log-odds are cut off, which must not carry a threshold over a score.
+    return Thresholds(accept=min(escapes_below, _chance(low + quarter)), reject=max(rejects_above, _chance(high - quarter)))
 
 
 def _log_odds(probability: float) -> float:

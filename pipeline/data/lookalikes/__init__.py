@@ -81,12 +81,12 @@ def find_look_alikes(
     best: dict[tuple[int, int], Link] = {}
     for link in found:  # the surest way first
         best.setdefault((link.first, link.second), link)
-    clusters = _clusters(best.values(), len(facts))
+    clusters = cluster_links(best.values(), len(facts))
     if bursts := find_bursts(paths, clusters):
         evidence.append(bursts.evidence)
         for link in _links(np.sort(bursts.pairs, axis=1), np.zeros(len(bursts.pairs), np.float32), BURST):
             best.setdefault((link.first, link.second), link)
-        clusters = _clusters(best.values(), len(facts))
+        clusters = cluster_links(best.values(), len(facts))
     return LookAlikes(tuple(best.values()), clusters, tuple(evidence))
 
 
@@ -109,7 +109,8 @@ def _random_pairs(count: int) -> tuple[Indices, Indices]:
     return some, (some + 1 + random.integers(max(1, count - 1), size=RANDOM_PAIRS)) % count
 
 
-def _clusters(links: Iterable[Link], count: int) -> npt.NDArray[np.int64]:
+def cluster_links(links: Iterable[Link], count: int) -> npt.NDArray[np.int64]:
+    """Number the clusters that links make of `count` pictures (single linkage): N."""
     ends = np.array([(link.first, link.second) for link in links], np.int64).reshape(-1, 2)
     table = coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(count, count))
     return np.asarray(connected_components(table, directed=False)[1], np.int64)

@@ -1,10 +1,10 @@
 """One pass over the picture files of a dataset: what each is, hashed and measured, or why it cannot be read."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, repeat
 
 from deploy.bundle import sha256_of
 from deploy.errors import DatasetError
@@ -53,17 +53,24 @@ def survey(samples: Sequence[Sample], progress: Progress | None = None) -> Surve
         while batch := list(islice(remaining, BATCH)):
             stamps = [stamp(sample.file) for sample in batch]
             known = cache.get([one for one in stamps if one])
-            new: dict[str, bytes] = {}
-            jobs = [known.get(one) if one else None for one in stamps]
-            for sample, one, result in zip(batch, stamps, pool.map(_look, batch, jobs), strict=True):
-                if isinstance(result, Skipped):
-                    skipped.append(result)
-                    continue
-                if one and one not in known:
-                    new[one] = pack(*result)
-                kept.append(_hashed(sample, *result))
-                facts.append(result[1])
-            cache.put(new)
+            looks = list(pool.map(_look, batch, [known.get(one) if one else None for one in stamps]))
+            skipped += [look for look in looks if isinstance(look, Skipped)]
+            read = [(sample, *look) for sample, look in zip(batch, looks, strict=True) if not isinstance(look, Skipped)]
+            new = {
+                one: pack(*look)
+                for one, look in zip(stamps, looks, strict=True)
+                if one and one not in known and not isinstance(look, Skipped)
+            }
+
+            marks = [_mask_stamp(sample, one) for sample, _, one in read]
+            known = cache.get([one for one in marks if one])
+            places = pool.map(_hash_mask, [sample for sample, _, _ in read], [one for _, _, one in read], marks, repeat(known))
+            for (sample, sha256, one), mark, mask_sha256 in zip(read, marks, places, strict=True):
+                kept.append(replace(sample, sha256=sha256, mask_sha256=mask_sha256))
+                facts.append(one)
+                if mark:
+                    new[mark] = mask_sha256.encode()
+            cache.put({one: value for one, value in new.items() if one not in known})
             done += len(batch)
             if progress:
                 progress(done, len(samples))
@@ -80,7 +87,17 @@ def _look(sample: Sample, known: bytes | None) -> tuple[str, Facts] | Skipped:
     return sha256_of(sample.file), facts
 
 
-def _hashed(sample: Sample, sha256: str, facts: Facts) -> Sample:
-    if sample.mask:
-        read_place(sample, (facts.height, facts.width))
-    return replace(sample, sha256=sha256, mask_sha256=hash_place(sample) if sample.mask else "")
+def _mask_stamp(sample: Sample, facts: Facts) -> str | None:
+    """What the mask and the picture's size, which it must have, are known by."""
+    file = sample.mask_file
+    one = stamp(file) if file else None
+    return f"{one}|{sample.mask_entry}|{facts.height}|{facts.width}" if one else None
+
+
+def _hash_mask(sample: Sample, facts: Facts, mark: str | None, known: Mapping[str, bytes]) -> str:
+    if not sample.mask:
+        return ""
+    if mark and mark in known:
+        return known[mark].decode()
+    read_place(sample, (facts.height, facts.width))
+    return hash_place(sample)

@@ -1,0 +1,164 @@
+"""Labels that contradict each other, and labels that are probably wrong."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from pipeline.data.audit.finding import Checked, Finding, Material, Severity, Shown
+from pipeline.data.audit.leakage import Siblings
+from pipeline.data.lookalikes import REPEATS, cluster_links
+from pipeline.data.sample import Sample
+from pipeline.evaluation.metrics import labels_of
+
+LISTED = 100
+"""Most suspicious labels that audit.json lists."""
+SHOWN = 12
+UNLIKELY = 0.2
+"""A label the probe gives less than this is suspicious, as is one that the siblings outvote."""
+FOLDS = 5
+COMPONENTS = 128
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Why a label may be wrong."""
+
+    path: str
+    label: str
+    confidence: float | None
+    """Probability of its label by a probe that never saw its group; None without weights."""
+    siblings: int
+    """Other pictures of its group."""
+    contradicting: int
+    """Those of them that are labelled otherwise."""
+    score: float
+    """Confidence less the share of contradicting siblings: the lowest first."""
+
+
+def check_labels(material: Material, siblings: Siblings) -> Checked:
+    """Contradictions inside repeats, groups and clusters, and a ranking of suspicious labels."""
+    contradictions = find_contradictions(material, siblings)
+    doubts = rank_labels(material)
+    findings = []
+    for kind, severity, what, advice in (
+        ("repeats", "error", "one picture with both labels", "One of the two is wrong: delete it, or correct it."),
+        (
+            "group",
+            "warning",
+            "good and defective pictures of one part",
+            "Right where a defect shows from one side only. Otherwise a label is wrong: look at them.",
+        ),
+        ("look-alikes", "warning", "look-alikes of both labels", "Look whether a label is wrong."),
+    ):
+        some = [one for one in contradictions if one["kind"] == kind]
+        if some:
+            findings.append(_contradiction(material, some, severity, what, advice))  # type: ignore[arg-type]
+    doubtful = [doubt for doubt in doubts if doubt.score < 0 or (doubt.confidence is not None and doubt.confidence < UNLIKELY)]
+    by_path = {sample.path: sample for sample in material.samples}
+    if doubtful:
+        shown = [Shown(by_path[doubt.path].file, _reason(doubt)) for doubt in doubtful[:SHOWN]]
+        findings.append(
+            Finding(
+                "warning",
+                f"{len(doubtful)} labels are suspicious"
+                + ("" if material.features is not None else " (by their siblings alone, as no source weights are at hand)"),
+                "Look at them, the worst first; audit.json lists more. A suspicious label may be right: the one hard example.",
+                tuple(tuple(shown[start : start + 6]) for start in range(0, len(shown), 6)),
+            )
+        )
+    return Checked(
+        tuple(findings),
+        {
+            "contradictions": contradictions,
+            "suspicious_labels": [asdict(doubt) for doubt in doubts[:LISTED]],
+            "labels_judged_by": "siblings and a cross-validated probe" if material.features is not None else "siblings",
+        },
+    )
+
+
+def find_contradictions(material: Material, siblings: Siblings) -> list[dict[str, Any]]:
+    """Repeats, groups and clusters that hold both labels: {"kind", "name", "good": paths, "defective": paths}."""
+    repeats = tuple(link for link in siblings.links if link.way in REPEATS)
+    found = _mixed(material, "repeats", cluster_links(repeats, len(material.samples)).tolist())
+    if material.groups_are_named:
+        found += _mixed(material, "group", [sample.group for sample in material.samples])
+    known = {frozenset(one["good"] + one["defective"]) for one in found}
+    clusters = cluster_links(siblings.links, len(material.samples)).tolist()
+    looks = _mixed(material, "look-alikes", clusters)
+    return found + [one for one in looks if frozenset(one["good"] + one["defective"]) not in known]
+
+
+def rank_labels(material: Material) -> list[Doubt]:
+    """All labels, the most suspicious first.
+
+    A linear probe on a frozen backbone's features gives each picture the probability of its label, cross-validated by group
+    (confident learning: Northcutt, Jiang, Chuang, JAIR 70, 2021, whose package is under the AGPL); siblings vote.
+    """
+    defective = labels_of(material.samples)
+    probability = _probe(material, defective)
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, sample in enumerate(material.samples):
+        members[sample.group].append(index)
+    doubts = []
+    for index, sample in enumerate(material.samples):
+        others = [other for other in members[sample.group] if other != index]
+        contradicting = sum(defective[other] != defective[index] for other in others)
+        confidence = None if probability is None else float(probability[index] if defective[index] else 1 - probability[index])
+        score = (1.0 if confidence is None else confidence) - (contradicting / len(others) if others else 0.0)
+        doubts.append(Doubt(sample.path, sample.defect_type or "good", confidence, len(others), int(contradicting), score))
+    return sorted(doubts, key=lambda doubt: (doubt.score, doubt.path))
+
+
+def possible_folds(samples: Sequence[Sample], wanted: int) -> int:
+    """Folds by group that can each hold both classes: no more than either class has groups."""
+    return min(wanted, *(len({sample.group for sample in samples if sample.label == label}) for label in ("good", "defective")))
+
+
+def _probe(material: Material, defective: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64] | None:
+    groups = [sample.group for sample in material.samples]
+    folds = possible_folds(material.samples, FOLDS)
+    if material.features is None or folds < 2:
+        return None
+    table = np.asarray(material.features, np.float32)
+    components = min(COMPONENTS, table.shape[1], int(len(table) * (1 - 1 / folds)) // 2)
+    probe = make_pipeline(
+        StandardScaler(),
+        PCA(components, random_state=0, svd_solver="randomized"),
+        LogisticRegression(C=1e-3, class_weight="balanced", max_iter=500),
+    )
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+    scores = cross_val_predict(probe, table, defective, groups=groups, cv=splitter, method="predict_proba")
+    return np.asarray(scores[:, 1], np.float64)
+
+
+def _mixed(material: Material, kind: str, names: Iterable[Any]) -> list[dict[str, Any]]:
+    parts: dict[Any, dict[str, list[str]]] = defaultdict(lambda: {"good": [], "defective": []})
+    for name, sample in zip(names, material.samples, strict=True):
+        parts[name][sample.label].append(sample.path)
+    return [{"kind": kind, "name": str(name), **part} for name, part in parts.items() if part["good"] and part["defective"]]
+
+
+def _contradiction(material: Material, some: list[dict[str, Any]], severity: Severity, what: str, advice: str) -> Finding:
+    by_path = {sample.path: sample for sample in material.samples}
+    rows = tuple(
+        tuple(Shown(by_path[path].file, path) for path in one["good"][:4] + one["defective"][:4]) for one in some[:SHOWN]
+    )
+    return Finding(severity, f"{len(some)} times {what}", advice, rows)
+
+
+def _reason(doubt: Doubt) -> str:
+    reasons = []
+    if doubt.confidence is not None:
+        reasons.append(f"probe {doubt.confidence:.0%}")
+    if doubt.contradicting:
+        reasons.append(f"{doubt.contradicting} of {doubt.siblings} siblings say otherwise")
+    return f"{doubt.path}: labelled {doubt.label}; {', '.join(reasons)}"

@@ -27,8 +27,9 @@ def check_input_size(material: Material) -> Checked:
     for index in masked[:: max(1, len(masked) // MOST)]:
         sample, facts = material.samples[index], material.facts[index]
         found = _spans(read_place(sample, (facts.height, facts.width)))
+        if found:  # the largest of a picture's defects gives it away
+            spans[sample.defect_type].append(max(found) / max(facts.height, facts.width))
         empty += not found
-        spans[sample.defect_type] += [span / max(facts.height, facts.width) for span in found]
     if not any(spans.values()):
         note = Finding("note", "no masks: how small the defects are is not known, so no advice on the input size")
         return Checked((note,), {"input_size": None})

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipeline.data.audit.finding import Checked, Finding, Material, Severity, Shown
 from pipeline.data.audit.leakage import Siblings
-from pipeline.data.lookalikes import REPEATS, cluster_links
+from pipeline.data.lookalikes import BURST, REPEATS, cluster_links
 from pipeline.data.sample import Sample
 from pipeline.evaluation.metrics import labels_of
 
@@ -24,6 +24,21 @@ LISTED = 100
 SHOWN = 12
 UNLIKELY = 0.2
 """A label the probe gives less than this is suspicious, as is one that the siblings outvote."""
+KINDS: tuple[tuple[str, Severity, str, str], ...] = (
+    (
+        "repeats",
+        "error",
+        "pictures are there twice, with both labels",
+        "One of the two labels is wrong: delete it, or correct it.",
+    ),
+    (
+        "group",
+        "warning",
+        "parts have good and defective pictures",
+        "Right where a defect shows from one side only. Otherwise a label is wrong: look at them.",
+    ),
+    ("look-alikes", "warning", "clusters of look-alikes hold both labels", "Look whether a label is wrong."),
+)
 FOLDS = 5
 COMPONENTS = 128
 
@@ -37,32 +52,28 @@ class Doubt:
     confidence: float | None
     """Probability of its label by a probe that never saw its group; None without weights."""
     siblings: int
-    """Other pictures of its group."""
+    """Pictures that show the same part: those linked to it by their looks, where it has such; else the others of its group."""
     contradicting: int
     """Those of them that are labelled otherwise."""
     score: float
     """Confidence less the share of contradicting siblings: the lowest first."""
 
+    @property
+    def is_outvoted(self) -> bool:
+        """Most of its siblings say otherwise."""
+        return 2 * self.contradicting > self.siblings
+
 
 def check_labels(material: Material, siblings: Siblings) -> Checked:
     """Contradictions inside repeats, groups and clusters, and a ranking of suspicious labels."""
     contradictions = find_contradictions(material, siblings)
-    doubts = rank_labels(material)
+    doubts = rank_labels(material, siblings)
     findings = []
-    for kind, severity, what, advice in (
-        ("repeats", "error", "one picture with both labels", "One of the two is wrong: delete it, or correct it."),
-        (
-            "group",
-            "warning",
-            "good and defective pictures of one part",
-            "Right where a defect shows from one side only. Otherwise a label is wrong: look at them.",
-        ),
-        ("look-alikes", "warning", "look-alikes of both labels", "Look whether a label is wrong."),
-    ):
+    for kind, severity, what, advice in KINDS:
         some = [one for one in contradictions if one["kind"] == kind]
         if some:
-            findings.append(_contradiction(material, some, severity, what, advice))  # type: ignore[arg-type]
-    doubtful = [doubt for doubt in doubts if doubt.score < 0 or (doubt.confidence is not None and doubt.confidence < UNLIKELY)]
+            findings.append(_contradiction(material, some, severity, what, advice))
+    doubtful = [doubt for doubt in doubts if doubt.is_outvoted or (doubt.confidence is not None and doubt.confidence < UNLIKELY)]
     by_path = {sample.path: sample for sample in material.samples}
     if doubtful:
         shown = [Shown(by_path[doubt.path].file, _reason(doubt)) for doubt in doubtful[:SHOWN]]
@@ -97,7 +108,7 @@ def find_contradictions(material: Material, siblings: Siblings) -> list[dict[str
     return found + [one for one in looks if frozenset(one["good"] + one["defective"]) not in known]
 
 
-def rank_labels(material: Material) -> list[Doubt]:
+def rank_labels(material: Material, siblings: Siblings) -> list[Doubt]:
     """All labels, the most suspicious first.
 
     A linear probe on a frozen backbone's features gives each picture the probability of its label, cross-validated by group
@@ -108,9 +119,14 @@ def rank_labels(material: Material) -> list[Doubt]:
     members: dict[str, list[int]] = defaultdict(list)
     for index, sample in enumerate(material.samples):
         members[sample.group].append(index)
+    linked: dict[int, set[int]] = defaultdict(set)
+    for link in siblings.links:
+        if link.way != BURST:  # a burst may hold two parts
+            linked[link.first].add(link.second)
+            linked[link.second].add(link.first)
     doubts = []
     for index, sample in enumerate(material.samples):
-        others = [other for other in members[sample.group] if other != index]
+        others = sorted(linked[index]) or [other for other in members[sample.group] if other != index]
         contradicting = sum(defective[other] != defective[index] for other in others)
         confidence = None if probability is None else float(probability[index] if defective[index] else 1 - probability[index])
         score = (1.0 if confidence is None else confidence) - (contradicting / len(others) if others else 0.0)
@@ -152,7 +168,7 @@ def _contradiction(material: Material, some: list[dict[str, Any]], severity: Sev
     rows = tuple(
         tuple(Shown(by_path[path].file, path) for path in one["good"][:4] + one["defective"][:4]) for one in some[:SHOWN]
     )
-    return Finding(severity, f"{len(some)} times {what}", advice, rows)
+    return Finding(severity, f"{len(some)} {what}", advice, rows)
 
 
 def _reason(doubt: Doubt) -> str:

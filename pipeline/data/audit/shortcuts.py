@@ -19,7 +19,7 @@ from pipeline.evaluation.metrics import Figure, auroc, labels_of
 MOST = 10_000
 """Pictures that the trivial models are tried on; more would only take longer."""
 ALARM = {"size and aspect": 0.6, "mean colour": 0.6, "order of file names": 0.6, "thumbnail": 0.8}
-"""The lower end of the interval above which a shortcut is told. A thumbnail may show the defect itself, a file name cannot."""
+"""AUROC from which a shortcut is told, if its interval excludes chance. A thumbnail may show the defect, a file name cannot."""
 ADVICE = {
     "size and aspect": "Crop good and defective parts the same way. The network sees the letterbox bars.",
     "mean colour": "Take good and defective parts under the same light.",
@@ -46,12 +46,12 @@ def check_shortcuts(material: Material) -> Checked:
         model = (
             make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, class_weight="balanced", max_iter=500))
             if name == "thumbnail"
-            else RandomForestClassifier(200, min_samples_leaf=10, class_weight="balanced", random_state=0, n_jobs=-1)
+            else RandomForestClassifier(200, min_samples_leaf=5, class_weight="balanced", random_state=0, n_jobs=-1)
         )
         splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
         scores = cross_val_predict(model, table, defective, groups=groups, cv=splitter, method="predict_proba")[:, 1]
         figure: Figure = auroc(samples, np.asarray(scores, np.float32))
-        told = (figure.low or 0) > ALARM[name]
+        told = (figure.value or 0) >= ALARM[name] and (figure.low is None or figure.low > 0.5)
         found.append({"name": name, "auroc": asdict(figure), "alarm": told})
         findings.append(
             Finding(

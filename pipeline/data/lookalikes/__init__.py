@@ -15,8 +15,9 @@ from pipeline.data.survey.facts import Facts
 
 Cells = npt.NDArray[np.float16]
 """N x D: what a backbone sees, place by place."""
-SAME = 6
-"""Bits of 256 of the difference hash in which a picture saved again in another format or quality may differ."""
+SAME_BITS, SAME_GREY = 6, 2.0
+"""A picture saved again in another format or quality differs in at most so many of 256 bits of its difference hash, and its
+thumbnail by so many grey values on average."""
 RANDOM_PAIRS = 5_000
 ENOUGH = 30
 """With fewer pictures, random pairs do not tell how alike unrelated ones are."""
@@ -70,7 +71,11 @@ def find_look_alikes(
     some, others = _random_pairs(len(facts))
 
     bits = np.stack([one.hash for one in facts])
-    again = np.unpackbits(bits[pairs[:, 0]] ^ bits[pairs[:, 1]], axis=1).sum(axis=1) <= SAME
+    small = np.stack([one.thumbnail for one in facts]).reshape(len(facts), -1)
+    again = np.unpackbits(bits[pairs[:, 0]] ^ bits[pairs[:, 1]], axis=1).sum(axis=1) <= SAME_BITS
+    again[again] = [
+        np.abs(small[first].astype(int) - small[second]).mean() <= SAME_GREY for first, second in pairs[again]
+    ]  # the next exposure of a burst has the same hash, but not the same light
     found = _same_files(hashes) + _links(pairs[again], np.ones(again.sum(), np.float32), REPEATS[1])
     evidence = []
     for way, measure in zip(WAYS, measures, strict=False):

@@ -1,13 +1,18 @@
 """Groups that nobody named: clusters of look-alikes stand in for them, and new pictures are met again among known ones."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
-from pipeline.data.lookalikes import REPEATS, Cells, LookAlikes, find_look_alikes
+from pipeline.data.lookalikes import REPEATS, Cells, LookAlikes, find_look_alikes, pack, unpack
 from pipeline.data.sample import Sample
 from pipeline.data.survey import Survey, survey
+from pipeline.data.survey.cache import Cache
 
 GUESSED = "like-"
+VERSION = 1
+"""Of how look-alikes are found: another one makes what is in the cache void."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,20 @@ def group_by_look(surveyed: Survey, cells: Cells | None = None) -> tuple[tuple[S
 
 
 def compare(surveyed: Survey, cells: Cells | None = None) -> LookAlikes:
-    """Look-alikes among the pictures of a survey."""
-    samples = surveyed.samples
-    return find_look_alikes([one.path for one in samples], [one.sha256 for one in samples], surveyed.facts, cells)
+    """Look-alikes among the pictures of a survey; what was found in the very same pictures before is not sought again."""
+    samples, facts = surveyed.samples, surveyed.facts
+    content = [
+        VERSION,
+        [(sample.path, sample.sha256) for sample in samples],
+        cells is not None and sha256(cells.tobytes()).hexdigest(),
+    ]
+    key = sha256(json.dumps(content).encode()).hexdigest()
+    with Cache("look-alikes") as cache:
+        if known := cache.get([key]):
+            return unpack(known[key], len(samples))
+        found = find_look_alikes([one.path for one in samples], [one.sha256 for one in samples], facts, cells)
+        cache.put({key: pack(found)})
+    return found
 
 
 def met_before(new: Sequence[Sample], known: Sequence[Sample]) -> list[Met]:

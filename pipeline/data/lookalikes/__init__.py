@@ -1,5 +1,6 @@
 """Finds pictures that show the same part: saved again, shifted, turned, mirrored, under another light; and clusters of them."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -93,6 +94,18 @@ def find_look_alikes(
             best.setdefault((link.first, link.second), link)
         clusters = cluster_links(best.values(), len(facts))
     return LookAlikes(tuple(best.values()), clusters, tuple(evidence))
+
+
+def pack(found: LookAlikes) -> bytes:
+    """Look-alikes as bytes for the cache."""
+    return json.dumps([[(one.first, one.second, one.similarity, one.way) for one in found.links], found.evidence]).encode()
+
+
+def unpack(packed: bytes, count: int) -> LookAlikes:
+    """What `pack` packed, of `count` pictures."""
+    links, evidence = json.loads(packed)
+    known = tuple(Link(*one) for one in links)
+    return LookAlikes(known, cluster_links(known, count), tuple(evidence))
 
 
 def _same_files(hashes: Sequence[str]) -> list[Link]:

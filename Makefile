@@ -8,7 +8,7 @@ BUNDLE ?= $(shell ls -td bundles/*-[0-9]* 2>/dev/null | grep -v partial | head -
 SOURCE ?= 0
 ARGS ?=
 
-.PHONY: help setup demo train export inspect retrain test check bench clean
+.PHONY: help setup demo audit train export inspect retrain test check bench clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ setup: .venv/installed ## Make .venv with everything for both wings (about 6 GB)
 demo: setup ## Train, export and run an inspector on the built-in demo line, and compare its verdicts with the truth.
 	$(BIN)/pipeline demo --out demo
 
+audit: setup ## Say what is wrong with DATASET=folder before it is trained on.
+	$(BIN)/pipeline audit $(DATASET) $(ARGS)
+
 train: setup ## Fine-tune on DATASET=folder; more options in ARGS.
 	$(BIN)/pipeline train $(DATASET) $(ARGS)
 
@@ -33,7 +36,10 @@ export: setup ## Export RUN (default: the newest) to a signed bundle for the edg
 inspect: setup ## Run BUNDLE (default: the newest) on SOURCE=folder, video or camera index.
 	$(BIN)/inspector run $(or $(BUNDLE),$(error no bundle found: export one, or give BUNDLE=bundles/NAME-1)) $(SOURCE) $(ARGS)
 
-retrain: setup ## Learn the newly collected pictures in NEW=folder on top of RUN, and compare old and new.
+reaudit: setup ## Say what is wrong with DATASET=folder before it is trained on.
+	$(BIN)/pipeline audit $(DATASET) $(ARGS)
+
+train: setup ## Learn the newly collected pictures in NEW=folder on top of RUN, and compare old and new.
 	$(BIN)/pipeline retrain $(or $(RUN),$(error no run found: train one first)) $(or $(NEW),$(error give NEW=folder)) $(ARGS)
 
 test: setup ## Run all tests; those that need something absent say what and skip.

@@ -125,6 +125,16 @@ LAYOUTS: dict[str, tuple[list[str], dict[str, str], Told]] = {
         {"a.json": labelme("dent"), "b.json": labelme("dent", shapes=[])},
         [("a.jpg", "", "", ""), ("a.png", "dent", "", "a.json"), ("b.png", "", "", "")],
     ),
+    "LabelMe flags": (
+        ["a.png", "b.png", "c.png", "d.png"],
+        {
+            "a.json": labelme(flags={"defective": True, "dent": False}),
+            "b.json": labelme(flags={"OK": True}),
+            "c.json": labelme("crack", flags={"dent": True}),
+            "d.json": labelme(flags=None),
+        },
+        [("a.png", "defective", "", ""), ("b.png", "", "", ""), ("c.png", "crack", "", "c.json"), ("d.png", "", "", "")],
+    ),
     "class folders win over annotations in them": (
         ["good/a.png", "defective/dent/b.png"],
         {"defective/dent/b.json": labelme("crack"), "annotations/all.json": coco(("good/a.png", DENT))},
@@ -246,6 +256,16 @@ BAD: dict[str, tuple[dict[str, str], str]] = {
     "LabelMe that is no JSON": ({"images/a.json": "{", "images/b.json": labelme()}, r"a\.json is no JSON"),
     "LabelMe without shapes": ({"images/a.json": "{}", "images/b.json": labelme()}, "`shapes` is nothing"),
     "LabelMe shape of nothing": ({"images/a.json": labelme(shapes=[7])}, "shape 1: found 7, expected an object"),
+    "LabelMe good with a defect": (
+        {"images/a.json": labelme("dent", flags={"good": True})},
+        r"a\.json has the flag 'good', and 'dent' drawn; a picture is good or defective: clear",
+    ),
+    "LabelMe good and bad": (
+        {"images/a.json": labelme(flags={"dent": True, "good": True})},
+        "has the flag 'good', and 'dent' as another one",
+    ),
+    "LabelMe flag of nothing": ({"images/a.json": labelme(flags={"dent": 1})}, "flag 'dent': found 1, expected true or false"),
+    "LabelMe flags that are none": ({"images/a.json": labelme(flags=["dent"])}, "flags: found a list, expected an object"),
     "LabelMe without points": ({"images/a.json": labelme(shapes=[{"label": "x"}])}, "expected points"),
     "LabelMe without a label": ({"images/a.json": labelme(shapes=[{"points": [[1, 1]] * 3}])}, "label: found None"),
     "LabelMe polygon of two": (

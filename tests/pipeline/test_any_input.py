@@ -53,6 +53,7 @@ LABELME = thing(
     imageWidth=st.just(8) | ANY,
     imageHeight=st.just(6) | ANY,
     imagePath=NAME,
+    flags=st.dictionaries(NAME.filter(lambda name: isinstance(name, str)), st.booleans() | ANY, max_size=2) | ANY,
 )
 RUNS = thing(size=st.just([6, 8]) | ANY, counts=st.just([40, 8]) | st.text("0123456789:;<=>?@abcno", max_size=9) | ANY)
 COCO = thing(
@@ -107,10 +108,10 @@ def test_coco(content: Any) -> None:
 
 
 @QUICK
-@given(rows=TABLE, header=st.just(["path", "label"]) | st.lists(CELL, max_size=6))
-def test_tables(rows: list[list[str]], header: list[str]) -> None:
+@given(rows=TABLE, header=st.just(["path", "label"]) | st.lists(CELL, max_size=6), separator=st.sampled_from(",;\t"))
+def test_tables(rows: list[list[str]], header: list[str], separator: str) -> None:
     text = io.StringIO()
-    csv.writer(text).writerows([header, *rows])
+    csv.writer(text, delimiter=separator).writerows([header, *rows])
     content = text.getvalue().encode("utf-8", "surrogatepass")
     read_all({"t.csv": content, "u.csv": b"path,label\na.png,bad\n"}, "csv")
     read_all({"t.csv": content}, "csv")

@@ -1,3 +1,4 @@
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +30,27 @@ LAYOUTS = {
         {("good", "", "train"): 1, ("good", "", "test"): 1, ("defective", "hole", "test"): 1},
     ),
     "nested and hidden": (
-        ["good/line1/a.png", "good/.thumbs/x.txt", "dent/b.tiff"],
+        ["good/line1/a.png", "good/.thumbs/x.png", "good/.y.png", "dent/b.tiff"],
+        {("good", "", ""): 1, ("defective", "dent", ""): 1},
+    ),
+    "masks among the pictures": (
+        ["good/a.png", "good/masks/a.png", "defective/scratch/b.png", "defective/masks/scratch/b.png"],
+        {("good", "", ""): 1, ("defective", "scratch", ""): 1},
+    ),
+    "masks in class folders": (
+        [
+            "good/a.png",
+            "dent/c.png",
+            "dent/masks/c.png",
+            "scratch/b.png",
+            "scratch/x/Ground_Truth/b.png",
+            "bad/d.png",
+            "bad/masks/d.png",
+        ],
+        {("good", "", ""): 1, ("defective", "dent", ""): 1, ("defective", "scratch", ""): 1, ("defective", "defective", ""): 1},
+    ),
+    "an empty split folder": (
+        ["good/a.png", "dent/b.png", "test/masks/dent/b.png"],
         {("good", "", ""): 1, ("defective", "dent", ""): 1},
     ),
 }
@@ -38,7 +59,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts_are_read_as_they_are(layout: str, tmp_path: Path, write_pictures: MakeFiles) -> None:
     names, expected = LAYOUTS[layout]
-    write_pictures(tmp_path, [name for name in names if not name.endswith(".txt")])
+    write_pictures(tmp_path, names)
     samples = read_dataset(tmp_path).samples
     assert Counter((sample.label, sample.defect_type, sample.split) for sample in samples) == expected
 
@@ -126,8 +147,41 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda root: _text(root / "groups.csv", "file,group\ngood/a.png,1\ndent/b.png,2\ngood/a.png,3\n").parent,
         r"names good/a\.png twice \(first: line 2\)",
     ),
+    "a group called like a guessed one": (
+        lambda root: _text(root / "groups.csv", "file,group\ngood/a.png,1\ndent/b.png,like-2\n").parent,
+        "groups.csv line 3: group 'like-2'; 'like-' begins the names of groups that are guessed: rename",
+    ),
+    "a group called like a guessed one in a CSV": (
+        lambda root: _text(root / "q.csv", "path,label,group\nx.png,good,like-1\n"),
+        "line 2: group 'like-1'",
+    ),
+    "a regex that finds groups called like guessed ones": (
+        lambda root: _text(root / "q.csv", "path,label\nlike-1.png,good\n", "group_regex: '(like-.)'"),
+        "group_regex .* and like-1.png: group 'like-1'",
+    ),
+    "a slice in both tables": (
+        lambda root: _text(
+            _text(root / "groups.csv", "file,group,line\nx.png,1,2\n").with_name("r.csv"), "path,label,line\nx.png,good,3\n"
+        ),
+        "both have a column 'line'",
+    ),
+    "semicolons, and a column is missing": (
+        lambda root: _text(root / "groups.csv", "file;part\ngood/a.png;1\n").parent,
+        "has the columns file, part; group is missing",
+    ),
+    "too many semicolons": (lambda root: _text(root / "s.csv", "path;label\nx.png;good;red\n"), "is a semicolon not in quotes"),
+    "folders beside the split": (
+        lambda root: _folder(root / "test" / "good", root / "good" / "a.png"),
+        "pictures both in test/ and in dent/ beside it; put all of them into train",
+    ),
     "groups for some only": (lambda root: _text(root / "groups.csv", "file,group\n").parent, "no group for 2 of 2"),
 }
+
+
+def _folder(folder: Path, picture: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(picture.read_bytes())
+    return folder.parents[1]
 
 
 def _latin(file: Path) -> Path:
@@ -182,6 +236,94 @@ def test_further_columns_are_slices(tmp_path: Path, write_pictures: MakeFiles) -
         (tmp_path / "dataset.yaml").unlink()
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_spreadsheets_may_separate_as_they_like(separator: str, tmp_path: Path, write_pictures: MakeFiles) -> None:
+    write_pictures(tmp_path, ["good/a.png", "dent/b.png", "dent/c.png"])
+    lines = ["file,group,line", r" good\a.png , part1,L1", r".\dent\b.png,part1 ,L2", ",,", "dent/c.png,part2, L2 "]
+    (tmp_path / "groups.csv").write_bytes("\r\n".join(lines).replace(",", separator).encode("utf-8-sig"))
+    by_folder = read_dataset(tmp_path).samples
+    assert [(sample.path, sample.group) for sample in by_folder] == [
+        ("dent/b.png", "part1"),
+        ("dent/c.png", "part2"),
+        ("good/a.png", "part1"),
+    ]
+    assert by_folder[1].slices == (("line", "L2"),)
+    lines = ["path,label,defect_type,group,split,mask"]
+    lines += [r" good\a.png , good ,, p1, train,", r"dent\b.png, bad, dent , p1 ,train ,dent\c.png"]
+    (tmp_path / "t.csv").write_text("\n".join(lines).replace(",", separator))
+    good, bad = read_dataset(tmp_path / "t.csv").samples
+    assert (good.path, good.label, good.group, good.split) == ("good/a.png", "good", "p1", "train")
+    assert (bad.path, bad.defect_type, bad.group, bad.split, bad.mask) == ("dent/b.png", "dent", "p1", "train", "dent/c.png")
+
+
+def test_a_table_wins_over_folders_that_name_no_class(tmp_path: Path, write_pictures: MakeFiles) -> None:
+    write_pictures(tmp_path, ["images/a.png", "images/b.png", "test/c.png"])
+    (tmp_path / "labels.csv").write_text("path;label\nimages/a.png;good\nimages/b.png;bad\n")
+    dataset = read_dataset(tmp_path)
+    assert [(sample.path, sample.label) for sample in dataset.samples] == [
+        ("images/a.png", "good"),
+        ("images/b.png", "defective"),
+    ]
+    assert dataset.notes == ()
+    (tmp_path / "labels2.csv").write_text("path,label\n")
+    with pytest.raises(
+        DatasetError, match=r"holds 2 tables, labels\.csv and labels2\.csv .* name the file, or say --layout folders"
+    ):
+        read_dataset(tmp_path)
+
+
+def test_a_table_that_excel_saved_in_another_encoding_is_not_passed_over(tmp_path: Path, write_pictures: MakeFiles) -> None:
+    write_pictures(tmp_path, ["images/a.png"])
+    _latin(tmp_path / "labels.csv")
+    with pytest.raises(DatasetError, match=r"labels\.csv is not in UTF-8"):
+        read_dataset(tmp_path)
+
+
+def test_a_table_that_is_passed_over_is_named(tmp_path: Path, write_pictures: MakeFiles) -> None:
+    write_pictures(tmp_path, ["good/a.png", "dent/b.png"])
+    (tmp_path / "labels.csv").write_text("path,label\ngood/a.png,bad\n")
+    (tmp_path / "other.csv").write_text("a,b\n")
+    assert read_dataset(tmp_path).notes == (
+        "1 table has the columns path,label and is not read: name the file to read it (labels.csv)",
+    )
+    assert read_dataset(tmp_path, "folders").notes == ()
+
+
+def test_groups_of_a_table_may_stand_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label,line\nx/p1_a.png,good,L1\nx/p2_a.png,bad,\n")
+    (tmp_path / "dataset.yaml").write_text("group_regex: '(p\\d)'\nslices: [line]\n")
+    dataset = read_dataset(tmp_path / "t.csv")
+    assert dataset.groups_from == "group_regex"
+    assert [(sample.group, sample.slices) for sample in dataset.samples] == [("p1", (("line", "L1"),)), ("p2", ())]
+    (tmp_path / "groups.csv").write_text("file,group,camera\nx/p1_a.png,g,1\nx/p2_a.png,h,2\n")
+    (tmp_path / "dataset.yaml").write_text("slices: [line, camera]\n")
+    dataset = read_dataset(tmp_path)
+    assert dataset.groups_from == "groups.csv"
+    assert [(sample.group, sample.slices) for sample in dataset.samples] == [
+        ("g", (("camera", "1"), ("line", "L1"))),
+        ("h", (("camera", "2"),)),
+    ]
+    (tmp_path / "groups.csv").write_text("file,group,camera\nx/p1_a.png,g,1\n")
+    with pytest.raises(DatasetError, match="names no group for 1 of 2 pictures"):
+        read_dataset(tmp_path)
+
+
+def test_names_that_are_not_in_utf_8_are_left_out_and_told(tmp_path: Path, write_pictures: MakeFiles) -> None:
+    write_pictures(tmp_path, ["good/a.png", "dent/b.png"])
+    content = (tmp_path / "good/a.png").read_bytes()
+    try:
+        (tmp_path / os.fsdecode(b"good/pr\xfcf.png")).write_bytes(content)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    (tmp_path / os.fsdecode(b"kratz\xe9r")).mkdir()
+    (tmp_path / os.fsdecode(b"kratz\xe9r/x.png")).write_bytes(content)
+    dataset = read_dataset(tmp_path)
+    assert [sample.path for sample in dataset.samples] == ["dent/b.png", "good/a.png"]
+    assert dataset.notes == (r"2 file names are not in UTF-8 and are left out: rename them (first: good/pr\xfcf.png)",)
+    with pytest.raises(DatasetError, match=r"kratz\\xe9r is not in UTF-8; rename"):
+        read_dataset(tmp_path / os.fsdecode(b"kratz\xe9r"))
+
+
 def test_a_table_names_masks(tmp_path: Path, write_pictures: MakeFiles) -> None:
     write_pictures(tmp_path, ["a.png", "b.png", "m/a.png"])
     (tmp_path / "t.csv").write_text("path,label,mask\na.png,bad,m/a.png\nb.png,good,m/b.png\n")
@@ -205,6 +347,14 @@ MASKS: dict[str, tuple[list[str], list[str]]] = {
     "folders in a class": (
         ["dent/x/1.png", "dent/y/1.png", "masks/dent/x/1.png", "masks/dent/y/1.png"],
         ["masks/dent/x/1.png", "masks/dent/y/1.png"],
+    ),
+    "beside the pictures": (
+        ["defective/b.png", "defective/masks/b.png", "dent/c.png", "dent/ground_truth/c_mask.png"],
+        ["defective/masks/b.png", "dent/ground_truth/c_mask.png"],
+    ),
+    "beside the types": (
+        ["defective/dent/b.png", "defective/masks/dent/b.png"],
+        ["defective/masks/dent/b.png"],
     ),
     "ground truth in the split": (
         ["train/dent/1.png", "test/dent/1.png", "test/ground_truth/dent/1_mask.png"],

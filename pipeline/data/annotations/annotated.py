@@ -15,3 +15,5 @@ class Annotated:
     """0 where the file does not tell."""
     height: int
     marks: tuple[Mark, ...]
+    flags: tuple[str, ...] = ()
+    """What is ticked of the picture as a whole."""

@@ -1,4 +1,4 @@
-"""LabelMe: one JSON beside each picture, `{"shapes": [{"label", "points", "shape_type"}], "imageWidth", "imageHeight"}`."""
+"""LabelMe: one JSON beside each picture: `shapes` (label, points, shape_type), `flags`, `imageWidth` and `imageHeight`."""
 
 import math
 from pathlib import Path, PurePosixPath
@@ -21,7 +21,16 @@ def read_labelme(file: Path) -> Annotated:
     )
     path = content.get("imagePath")
     picture = PurePosixPath(path.replace("\\", "/")).name if isinstance(path, str) else ""
-    return Annotated(picture, side(content.get("imageWidth")), side(content.get("imageHeight")), marks)
+    return Annotated(picture, side(content.get("imageWidth")), side(content.get("imageHeight")), marks, _flags(content, file))
+
+
+def _flags(content: dict[str, Any], file: Path) -> tuple[str, ...]:
+    """The flags of the picture that are true; those of single shapes say nothing of its label."""
+    flags = entry(content.get("flags") or {}, f"{file}, flags")
+    for flag, value in flags.items():
+        if not isinstance(value, bool):
+            raise DatasetError(f"{file}, flag {brief(flag)}: found {brief(value)}, expected true or false; set it again")
+    return tuple(name(flag, f"{file}, flags") for flag, value in flags.items() if value)
 
 
 def _mark(shape: dict[str, Any], where: str) -> Mark:

@@ -9,9 +9,10 @@ from deploy.errors import DatasetError
 from deploy.preprocess import PICTURE_SUFFIXES
 from pipeline.data.card import Card, read_card
 from pipeline.data.layouts import coco, folders, labelme, voc
-from pipeline.data.layouts.found import Dataset, Layout
+from pipeline.data.layouts.found import Dataset, Layout, is_text, misnamed_below, shown, some
 from pipeline.data.layouts.groups import with_groups
-from pipeline.data.layouts.table import read_rows, read_table
+from pipeline.data.layouts.rows import read_columns
+from pipeline.data.layouts.table import read_table
 from pipeline.data.sample import Sample
 
 __all__ = ["Card", "Dataset", "Layout", "check_any", "check_classes", "read_dataset"]
@@ -30,11 +31,13 @@ def read_dataset(source: Path, layout: Layout | None = None) -> Dataset:
 
     A `.csv` file is a table. In a folder, folders called good or defective (or another of their names) that hold pictures win:
     annotation files then only say where, not whether. Else the first of COCO, Pascal VOC and LabelMe that is found; else a
-    single CSV with the columns path,label when no class folder holds pictures; else class folders. `layout` takes the choice.
+    single CSV with the columns path,label; else class folders. `layout` takes the choice.
     Raises DatasetError when it is missing, does not fit the layout asked for, or its tables do not fit its pictures.
     """
     if layout is not None and layout not in get_args(Layout):
         raise DatasetError(f"there is no layout {layout!r}; expected one of {', '.join(get_args(Layout))}")
+    if not is_text(str(source.resolve())):
+        raise DatasetError(f"the path {shown(str(source.resolve()))} is not in UTF-8; rename what is not")
     if not source.exists():
         raise DatasetError(f"{source} does not exist; expected a dataset folder or a CSV file (see datasets/README.md)")
     if source.is_file():
@@ -46,12 +49,33 @@ def read_dataset(source: Path, layout: Layout | None = None) -> Dataset:
     card = read_card(source)
     if layout is not None:
         _check_asked(source, layout, card)
-    layout = layout or _detect(source, card)
+        passed_over: list[str] = []
+    else:
+        layout = _detect(source, card)
+        passed_over = [] if layout == "csv" else [table.name for table in _tables(source)]
     if layout == "csv":
         return replace(read_table(_the_table(source), card), name=card.name or source.resolve().name)
     samples, notes = _ANNOTATED[layout][1](source, card) if layout in _ANNOTATED else (folders.read_folders(source, card), ())
     samples, groups_from = with_groups(samples, source, card)
-    return Dataset(card.name or source.resolve().name, samples, groups_from, notes)
+    return Dataset(card.name or source.resolve().name, samples, groups_from, (*notes, *_left_out(source, passed_over)))
+
+
+def _left_out(source: Path, tables: list[str]) -> list[str]:
+    notes = []
+    if misnamed := misnamed_below(source):
+        notes.append(
+            some(
+                misnamed,
+                "file name is not in UTF-8 and is left out: rename it",
+                "file names are not in UTF-8 and are left out: rename them",
+            )
+        )
+    if tables:
+        advice = "has the columns path,label and is not read: name the file to read it"
+        notes.append(
+            some(tables, f"table {advice}", "tables have the columns path,label and are not read: name a file to read it")
+        )
+    return notes
 
 
 def _detect(source: Path, card: Card) -> Layout:
@@ -60,7 +84,7 @@ def _detect(source: Path, card: Card) -> Layout:
     for layout, (is_there, _, _) in _ANNOTATED.items():
         if is_there(source):
             return layout
-    return "csv" if len(_tables(source)) == 1 and not folders.read_folders(source, card) else "folders"
+    return "csv" if _tables(source) else "folders"  # unnamed folders, such as images/, need not be classes
 
 
 def _check_asked(source: Path, layout: Layout, card: Card) -> None:
@@ -84,10 +108,11 @@ def _tables(source: Path) -> list[Path]:
     found = []
     for file in sorted(source.glob("*.csv")):
         try:
-            read_rows(file, ("path", "label"))
-        except DatasetError:
+            columns, _ = read_columns(file, ("path", "label"))
+        except OSError:
             continue
-        found.append(file)
+        if is_text(file.name) and {"path", "label"} <= set(columns):
+            found.append(file)
     return found
 
 
@@ -95,7 +120,8 @@ def _the_table(source: Path) -> Path:
     tables = _tables(source)
     if len(tables) > 1:
         raise DatasetError(
-            f"{source} holds {len(tables)} tables, {tables[0].name} and {tables[1].name} among them; name the file"
+            f"{source} holds {len(tables)} tables, {tables[0].name} and {tables[1].name} among them; name the file, "
+            "or say --layout folders if its folders are the classes"
         )
     return tables[0]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from deploy.errors import DatasetError
 from pipeline.data.annotations.coco import Coco, marks_of, read_coco
 from pipeline.data.card import Card
-from pipeline.data.layouts.found import SPLIT_NAMES, folders_of, is_file, some
+from pipeline.data.layouts.found import SPLIT_NAMES, folders_of, is_file, is_text, some
 from pipeline.data.layouts.marked import MaybeSplit, sample_of
 from pipeline.data.sample import Sample
 
@@ -65,7 +65,7 @@ def _pictures(root: Path, coco: Coco, split: MaybeSplit, card: Card, missing: li
 
 def _annotation_files(root: Path) -> list[Path]:
     home = next((folder for folder in folders_of(root) if folder.name.lower() == "annotations"), None)
-    files = sorted(home.glob("*.json")) if home else []
+    files = sorted(file for file in home.glob("*.json") if is_text(file.name)) if home else []
     # Beside instances_train.json, COCO's own sets keep captions and key points of the same pictures.
     files = [file for file in files if file.name.startswith("instances")] or files
     roboflow = [folder / _ROBOFLOW for folder in (root, *folders_of(root))]

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.errors import DatasetError
-from deploy.preprocess import PICTURE_SUFFIXES
 from pipeline.data.card import DEFECTIVE_NAMES, Card
 from pipeline.data.layouts.found import NOT_CLASSES, SPLIT_NAMES, folders_of, pictures_below
 from pipeline.data.sample import Label, Sample
@@ -24,9 +23,11 @@ def name_classes(root: Path, card: Card) -> bool:
 
 
 def read_folders(root: Path, card: Card) -> tuple[Sample, ...]:
-    """The pictures of all class folders. Raises DatasetError when several would share one mask."""
+    """The pictures of all class folders. Raises DatasetError when several would share one mask, or lie outside of the split."""
     samples: list[Sample] = []
     splits = _split_folders(root)
+    if splits:
+        _check_beside(root, splits)
     for folder in splits:
         split = SPLIT_NAMES[folder.name.lower()]
         samples += [replace(sample, split=split) for sample in _from_classes(root, folder, card)]
@@ -37,7 +38,19 @@ def read_folders(root: Path, card: Card) -> tuple[Sample, ...]:
 
 
 def _split_folders(root: Path) -> list[Path]:
-    return [child for child in folders_of(root) if child.name.lower() in SPLIT_NAMES]
+    """Train, validation and test folders that hold pictures."""
+    return [child for child in folders_of(root) if child.name.lower() in SPLIT_NAMES and any(pictures_below(child))]
+
+
+def _check_beside(root: Path, splits: list[Path]) -> None:
+    """Raise DatasetError for class folders beside train, val and test, which would be passed over."""
+    for child in folders_of(root):
+        name = child.name.lower()
+        if name not in NOT_CLASSES and name not in SPLIT_NAMES and any(pictures_below(child)):
+            raise DatasetError(
+                f"{root} holds pictures both in {splits[0].name}/ and in {child.name}/ beside it; put all of them into "
+                "train, val and test folders, or none, or move what is no part of the dataset elsewhere"
+            )
 
 
 def _from_classes(root: Path, folder: Path, card: Card) -> Iterator[Sample]:
@@ -48,7 +61,7 @@ def _from_classes(root: Path, folder: Path, card: Card) -> Iterator[Sample]:
         if card.is_good(name):
             yield from _pictures(root, folder, child, "good", "")
         elif name in DEFECTIVE_NAMES:
-            types = folders_of(child)
+            types = [one for one in folders_of(child) if one.name.lower() not in NOT_CLASSES]
             for one in types:
                 yield from _pictures(root, folder, one, "defective", one.name)
             yield from _pictures(root, folder, child, "defective", "defective", recursive=not types)
@@ -60,14 +73,16 @@ def _pictures(
     root: Path, classes: Path, folder: Path, label: Label, defect_type: str, recursive: bool = True
 ) -> Iterator[Sample]:
     """The pictures of a class folder; `classes` is the folder of all class folders: the root, or train, val or test."""
-    for file in folder.rglob("*") if recursive else folder.glob("*"):
-        if file.is_file() and file.suffix.lower() in PICTURE_SUFFIXES:
-            mask = _find_mask(root, classes, file.relative_to(folder), defect_type) if label == "defective" else ""
-            yield Sample(str(root.resolve()), file.relative_to(root).as_posix(), label, defect_type, mask=mask)
+    origin = str(root.resolve())
+    homes = _mask_homes(root, classes, folder, defect_type) if label == "defective" else []
+    for file in pictures_below(folder):
+        if recursive or file.parent == folder:
+            mask = _find_mask(root, homes, file.relative_to(folder))
+            yield Sample(origin, file.relative_to(root).as_posix(), label, defect_type, mask=mask)
 
 
-def _find_mask(root: Path, classes: Path, picture: Path, defect_type: str) -> str:
-    """The mask of a picture, told by its path in its class folder; the places nearest to it are looked at first."""
+def _mask_homes(root: Path, classes: Path, folder: Path, defect_type: str) -> list[Path]:
+    """The folders that may hold masks of a class folder's pictures, the nearest first."""
     homes = [root / "masks", root / "ground_truth"]
     if classes != root:
         homes = [
@@ -77,10 +92,17 @@ def _find_mask(root: Path, classes: Path, picture: Path, defect_type: str) -> st
             classes / "ground_truth",
             *homes,
         ]
+    homes += [folder.parent / "masks", folder.parent / "ground_truth"]
+    of_type = [folder / "masks", folder / "ground_truth", *(home / defect_type for home in homes)]
+    return [home for home in dict.fromkeys(of_type) if home.is_dir()]
+
+
+def _find_mask(root: Path, homes: list[Path], picture: Path) -> str:
+    """The mask of a picture, told by its path in its class folder."""
     for home in homes:
-        ending = "_mask.png" if home.name == "ground_truth" or home.parent.name == "ground_truth" else ".png"  # MVTec AD
+        ending = "_mask.png" if "ground_truth" in home.relative_to(root).parts else ".png"  # MVTec AD
         for name in dict.fromkeys((picture.with_suffix("").as_posix(), picture.stem)):
-            mask = home / defect_type / f"{name}{ending}"
+            mask = home / f"{name}{ending}"
             if mask.is_file():
                 return mask.relative_to(root).as_posix()
     return ""

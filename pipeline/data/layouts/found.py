@@ -1,5 +1,6 @@
 """What every layout gives: samples, and what the user should hear of them."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,26 +31,59 @@ class Dataset:
     samples: tuple[Sample, ...]
     groups_from: Literal["groups.csv", "group_regex", "csv", "nothing"]
     notes: tuple[str, ...] = ()
-    """What a user should know of how it was read: pictures without annotations, annotations without pictures."""
+    """What a user should know of how it was read: pictures without annotations, files that were left out."""
 
 
 def folders_of(folder: Path) -> list[Path]:
-    """The folders directly below a folder, sorted, hidden ones left out."""
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    """The folders directly below a folder, sorted; hidden ones and those without a name in UTF-8 left out."""
+    return sorted(child for child in folder.iterdir() if _is_shown(child.name) and child.is_dir())
 
 
 def files_below(folder: Path, *suffixes: str) -> Iterator[Path]:
-    """Files below a folder with one of these endings, in small letters, sorted; hidden and mask folders are left out."""
-    for file in sorted(folder.rglob("*")):
-        folders = file.relative_to(folder).parts[:-1]
-        skipped = any(name.startswith(".") or name.lower() in NOT_CLASSES for name in folders)
-        if file.suffix.lower() in suffixes and not skipped and not file.name.startswith(".") and file.is_file():
-            yield file
+    """Files below a folder with one of these endings, in small letters, sorted.
+
+    What is hidden, mask folders and names that are not in UTF-8 are left out; links to folders are not followed.
+    """
+    try:
+        children = sorted(child for child in folder.iterdir() if _is_shown(child.name))
+    except PermissionError:
+        return
+    for child in children:
+        if child.suffix.lower() in suffixes and child.is_file():
+            yield child
+        elif child.name.lower() not in NOT_CLASSES and child.is_dir() and not child.is_symlink():
+            yield from files_below(child, *suffixes)
 
 
 def pictures_below(folder: Path) -> Iterator[Path]:
     """Picture files below a folder, sorted; hidden and mask folders are left out."""
     return files_below(folder, *PICTURE_SUFFIXES)
+
+
+def is_text(name: str) -> bool:
+    """Is it in UTF-8, so that it can be written into a manifest or a report?"""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def misnamed_below(folder: Path) -> list[str]:
+    """Pictures that are left out because their path is not in UTF-8, written so that it can be shown, sorted."""
+    found = []
+    for home, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and name.lower() not in NOT_CLASSES]
+        for name in files:
+            path = os.path.relpath(os.path.join(home, name), folder)
+            if not is_text(path) and not name.startswith(".") and Path(name).suffix.lower() in PICTURE_SUFFIXES:
+                found.append(shown(path))
+    return sorted(found)
+
+
+def shown(name: str) -> str:
+    """A file name with its bytes that are not UTF-8 in hexadecimal digits."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def is_file(file: Path) -> bool:
@@ -63,3 +97,7 @@ def is_file(file: Path) -> bool:
 def some(found: Sequence[object], one: str, many: str) -> str:
     """A note of how many were found, and the first of them: "3 pictures are missing (first: a.png)"."""
     return f"1 {one} ({found[0]})" if len(found) == 1 else f"{len(found)} {many} (first: {found[0]})"
+
+
+def _is_shown(name: str) -> bool:
+    return not name.startswith(".") and is_text(name)

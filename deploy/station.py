@@ -60,9 +60,11 @@ def load_station(path: Path) -> Station:
 def _first_complaint(error: ValidationError, keys: str) -> str:
     first = error.errors(include_input=False)[0]
     key = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
+    if first["type"] == "invalid_key":  # pydantic names `on` as 1
+        return f"found a key that is no text to YAML (a number, a date, or on, off, yes, no); expected {keys}; take it out"
+    field = Station.model_fields.get(key)
+    if field is None:
         return f"found the unknown key {key}; expected {keys}; correct its spelling or take it out"
-    description = Station.model_fields[key].description
     if first["type"] == "missing":
-        return f"the key {key} is missing; add it: {description}"
-    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}; expected {description}"
+        return f"the key {key} is missing; add it: {field.description}"
+    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}; expected {field.description}"

@@ -1,5 +1,6 @@
 """The picture, the status and the buttons, drawn as one image; and which button lies under the mouse."""
 
+import unicodedata
 from dataclasses import dataclass
 
 import cv2
@@ -25,6 +26,11 @@ GREEN: Colour = (80, 160, 40)
 RED: Colour = (50, 45, 215)
 ALARM: Colour = (110, 110, 255)
 GREY: Colour = (95, 95, 95)
+
+_LETTERS = str.maketrans(
+    {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ı": "i"}
+)
+"""Latin letters that do not decompose into one of ASCII and a mark."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +75,24 @@ def draw(picture: Picture | None, status: Status, buttons: tuple[Button, ...]) -
         (status.picture, WHITE if status.ready else ALARM),
         (status.last.text, ALARM if status.last.alarm else WHITE),
     )
+    named = [button.key for button in buttons if not button.key.text.isascii()]
     for number, (text, colour) in enumerate(lines):
+        for key in sorted(named, key=lambda key: -len(key.text)):
+            text = text.replace(key.text, _drawn(key))
         _write(board, text, GAP, PICTURE_HEIGHT + GAP + number * LINE, WIDTH - 2 * GAP, LINE, colour, 0.55)
     for button in buttons:
         _draw_button(board, button, status.ready)
     return board
+
+
+def _drawn(key: Key) -> str:
+    """A key's text in the characters that OpenCV can draw: without marks, or by its number where that is not enough."""
+    text = _without_marks(key.text)
+    return text if text.isascii() else f"type {key.key}"
+
+
+def _without_marks(text: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFKD", text.translate(_LETTERS)) if not unicodedata.combining(c))
 
 
 def _draw_button(board: Picture, button: Button, ready: bool) -> None:
@@ -81,7 +100,7 @@ def _draw_button(board: Picture, button: Button, ready: bool) -> None:
     colour = GREY if not is_label or not ready else GREEN if button.key.does == GOOD else RED
     corner = (button.left + button.width - 1, button.top + button.height - 1)
     cv2.rectangle(board, (button.left, button.top), corner, colour, cv2.FILLED)
-    text = f"{button.key.key.upper()}  {button.key.text}"
+    text = f"{button.key.key.upper()}  {_drawn(button.key)}"
     text_colour = DIM if is_label and not ready else WHITE
     _write(board, text, button.left + GAP, button.top, button.width - 2 * GAP, button.height, text_colour, 0.6, centred=True)
 
@@ -89,7 +108,11 @@ def _draw_button(board: Picture, button: Button, ready: bool) -> None:
 def _write(
     board: Picture, text: str, left: int, top: int, width: int, height: int, colour: Colour, scale: float, centred: bool = False
 ) -> None:
-    """Write within this rectangle: smaller where it would not fit, and cut off where that would be illegible."""
+    """Write within this rectangle: smaller where it would not fit, and cut off where that would be illegible.
+
+    OpenCV draws a question mark for each byte outside ASCII; what has no substitute becomes an underscore.
+    """
+    text = "".join(c if c.isascii() else "_" for c in _without_marks(text))
     scale = max(SMALLEST, scale * min(1.0, width / max(1, _width(text, scale))))
     if _width(text, scale) > width:
         while text and _width(f"{text}...", scale) > width:

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -18,8 +18,8 @@ from deploy.errors import DatasetError
 from deploy.files import write_bytes_whole
 from deploy.preprocess import PICTURE_SUFFIXES, Picture
 
-_OURS = re.compile(r"(?P<group>.*\d{8}T\d{6}Z-\d+)_\d+\.png")
-"""The group stands in the file's name: a picture whose line was lost still says which part it shows."""
+_OURS = re.compile(r"(?P<group>(?P<prefix>.*)\d{8}T\d{6}Z-\d+)_\d+\.png")
+"""Group and station stand in the file's name: a picture whose line was lost still says which part it shows."""
 _NOT_CLASSES = frozenset({"masks", "ground_truth"})
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 
@@ -173,19 +173,25 @@ class Collection:
         listed = {row[index]: number for number, row in enumerate(rows) if index < len(row) and group < len(row) and row[group]}
         present = set(files)
         unlisted = [file for file in files if file not in listed]
-        gone = {file for file in listed if file not in present}
+        arrived = Counter(Path(file).name for file in unlisted)
+        gone: defaultdict[str, list[str]] = defaultdict(list)
+        for file in listed:
+            if file not in present:
+                gone[Path(file).name].append(file)
+        known = {self._station, *replace(table, rows=tuple(rows)).column("station")} if "station" in table.columns else {None}
+        stations = {f"{station}-": station for station in known if station}
         for file in unlisted:
             name = Path(file).name
-            namesakes = [one for one in gone if Path(one).name == name]
+            namesakes = gone.get(name, [])
             ours = _OURS.fullmatch(name)
-            if len(namesakes) == 1 and sum(Path(one).name == name for one in unlisted) == 1:
+            if len(namesakes) == 1 and arrived[name] == 1:
                 row = list(rows[listed[namesakes[0]]])
                 row[index] = file
                 rows[listed[namesakes[0]]] = tuple(row)
                 self.notes.append(f"{file} was {namesakes[0]}: its line in groups.csv follows it")
             elif ours:
                 taken = datetime.fromtimestamp((self.folder / file).stat().st_mtime, timezone.utc)
-                cells = {"file": file, "group": ours["group"], "time": _iso(taken)}
+                cells = {"file": file, "group": ours["group"], "time": _iso(taken), "station": stations.get(ours["prefix"], "")}
                 rows.append(tuple(cells.get(column, "") for column in table.columns))
                 self.notes.append(f"{file} had no line in groups.csv (an earlier session was cut short): part {ours['group']}")
             else:

@@ -5,8 +5,8 @@ import time
 from deploy.cameras import Camera, Frame, Unreadable
 from deploy.cameras.folder import PictureFolder
 from deploy.cameras.newest import PATIENCE_S
-from deploy.capture.sharpness import sharpness
 from deploy.errors import CameraLost
+from deploy.sharpness import sharpness
 
 
 class InHand:

@@ -38,8 +38,8 @@ class Labelling:
         self.collection = collection
         self.part = 1
         self.taken: list[Taken] = []
-        self.unsaved: list[str] = []
-        """Why pictures that were asked for are not on the disk."""
+        self.not_done: list[str] = []
+        """Why keys were not carried out, where nobody may have seen it: one reason for each."""
         self._min_sharpness = min_sharpness
 
     def take(self, frame: Frame, kind: str, sharpness: float) -> tuple[Message, bool]:
@@ -52,7 +52,7 @@ class Labelling:
         try:
             file = self.collection.add(frame.picture, kind, group)
         except DatasetError as error:
-            self.unsaved.append(str(error))
+            self.not_done.append(str(error))
             return Message(f"NOT SAVED: {error}", alarm=True), False
         self.taken.append(Taken(file, kind, self.part, group, frame.sequence))
         return Message(f"{short(kind)}: {file}"), True
@@ -72,7 +72,7 @@ class Labelling:
         try:
             self.collection.remove(last.file)
         except DatasetError as error:
-            self.unsaved.append(str(error))
+            self.not_done.append(str(error))
             if (self.collection.folder / last.file).exists():
                 return Message(f"NOT UNDONE: {error}", alarm=True), None
         self.taken.pop()

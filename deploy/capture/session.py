@@ -41,7 +41,8 @@ def run_capture(settings: Settings, console: Console) -> None:
     """Label pictures until the user ends; what was taken stays whatever happens.
 
     Raises StationError, CameraError or DatasetError before the first picture when something is not as it must be; CameraLost
-    when a script's camera is lost; DatasetError at the end when pictures could not be saved.
+    when a script's camera is lost; DatasetError at the end when pictures could not be saved, or a script had more keys than
+    there were pictures.
     """
     source, name = settings.source, None
     if is_station(source):
@@ -70,10 +71,10 @@ def run_capture(settings: Settings, console: Console) -> None:
                 label(InHand(camera), labelling, keys, interface, stopping.is_set)
         finally:
             console.print(labelling.summary(), highlight=False, markup=False, soft_wrap=True)
-    if labelling.unsaved:
-        count = len(labelling.unsaved)
+    if labelling.not_done:
+        count = len(labelling.not_done)
         raise DatasetError(
-            f"{count} {'key was' if count == 1 else 'keys were'} not carried out; the last: {labelling.unsaved[-1]}"
+            f"{count} {'key was' if count == 1 else 'keys were'} not carried out; the last: {labelling.not_done[-1]}"
         )
 
 
@@ -104,6 +105,8 @@ def label(
         else:
             if interface.scripted:
                 _wait_for_picture(in_hand, is_stopping)
+                if in_hand.ended and not in_hand.fresh:
+                    labelling.not_done.append(NO_MORE)
             last = _use(in_hand, labelling, key)
 
 

@@ -29,6 +29,10 @@ def test_a_camera_is_any_source(camera: str, expected: str, tmp_path: Path) -> N
     [
         pytest.param("name: a\n", "the key camera is missing; add it: webcam number", id="missing"),
         pytest.param("name: a\ncamera: 0\nlamp: 1\n", "unknown key lamp; expected name, camera", id="unknown"),
+        pytest.param("name: a\ncamera: 0\n1: x\n", "found a key that is no text to YAML", id="a number as a key"),
+        pytest.param("name: a\ncamera: 0\non: x\n", "on, off, yes, no); expected name, camera", id="a truth value as a key"),
+        pytest.param("1: x\n", "the key name is missing", id="only a number as a key"),
+        pytest.param("name: a\ncamera: 0\n1: x\nlamp: 1\n", "take it out", id="two wrong keys"),
         pytest.param("name: a b\ncamera: 0\n", "name: string should match", id="name"),
         pytest.param("name: a\ncamera: [rtsp://u:secret@h]\n", "camera: input should be a valid string", id="kind"),
         pytest.param("", "found no keys", id="empty"),

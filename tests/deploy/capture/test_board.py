@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deploy.capture.board import HEIGHT, WIDTH, Button, buttons_for, clicked, draw
-from deploy.capture.keys import keys_for
+from deploy.capture.keys import Command, Key, keys_for
 from deploy.capture.labelling import Message
 from deploy.capture.screen import key_of
 from deploy.capture.status import Status
@@ -47,6 +49,40 @@ def test_any_picture_fits(shape: tuple[int, ...]) -> None:
 def test_without_a_picture_nothing_old_is_shown() -> None:
     board = draw(None, STATUS, buttons_for(keys_for((), False)))
     assert (board[:400] == board[0, 0]).all()
+
+
+def test_names_that_opencv_cannot_draw_get_readable_substitutes() -> None:
+    named = keys_for(("Öl", "裂纹", "Stoß", "纹"), True)
+    plain = keys_for(("Ol", "type 2", "Stoss", "type 4"), True)
+    said = Status(
+        "part 1: 1 Öl, 2 裂纹, 1 纹",
+        "in all: 9 Stoß, 1 锈",
+        "sharpness 9  teil_é.png",
+        True,
+        Message("裂纹: defective/裂纹/a.png"),
+    )
+    drawn = Status(
+        "part 1: 1 Ol, 2 type 2, 1 type 4",
+        "in all: 9 Stoss, 1 _",
+        "sharpness 9  teil_e.png",
+        True,
+        Message("type 2: defective/type 2/a.png"),
+    )
+    assert (draw(None, said, buttons_for(named)) == draw(None, drawn, buttons_for(plain))).all()
+    folders = [key.does for key in named if not isinstance(key.does, Command)]
+    assert folders[2:] == ["defective/Öl", "defective/裂纹", "defective/Stoß", "defective/纹"]
+
+
+@given(st.text(min_size=1, max_size=40))
+def test_nothing_that_is_written_needs_a_question_mark(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        written: list[str] = []
+        patch.setattr("deploy.capture.board.cv2.putText", lambda _, text, *__: written.append(text))
+        button = Key("1", text.replace("?", ""), "defective/x")
+        status = Status(button.text, button.text, button.text, True, Message(button.text))
+        draw(None, status, buttons_for((button, Key("q", "end", Command.END))))
+    assert len(written) == 5
+    assert all(one.isascii() and "?" not in one for one in written)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import csv
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -97,6 +98,50 @@ def test_a_line_follows_a_picture_that_was_moved_to_its_right_class(tmp_path: Pa
         assert collection.counts() == {"defective/dent": 1}
     (after,) = rows(tmp_path)
     assert after == before | {"file": f"defective/dent/{Path(file).name}"}
+
+
+def test_thousands_of_moved_pictures_are_followed_at_once(tmp_path: Path) -> None:
+    count = 5000
+    (tmp_path / "defective" / "dent").mkdir(parents=True)
+    names = [f"20250101T000000Z-{number}_01.png" for number in range(count)]
+    for name in names:
+        (tmp_path / "defective" / "dent" / name).touch()
+    (tmp_path / "groups.csv").write_text("file,group\n" + "".join(f"good/{name},g-{name}\n" for name in names))
+    start = time.process_time()
+    with opened(tmp_path) as collection:
+        assert len(collection.notes) == count
+    assert time.process_time() - start < 10  # over a minute where each is compared with every other
+    assert {row["file"]: row["group"] for row in rows(tmp_path)} == {f"defective/dent/{name}": f"g-{name}" for name in names}
+
+
+def test_names_that_moved_twice_are_not_guessed(tmp_path: Path) -> None:
+    for kind in ("dent", "scratch"):
+        (tmp_path / "defective" / kind).mkdir(parents=True)
+        (tmp_path / "defective" / kind / "a.png").touch()
+    (tmp_path / "groups.csv").write_text("file,group\ngood/a.png,p\n")
+    with pytest.raises(DatasetError, match="names no group for 2 of 2 pictures"):
+        Collection(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("opener", "listed", "filled"),
+    [
+        pytest.param("press-1", "", "press-1", id="this station"),
+        pytest.param(None, "good/x.png,x,,press-1\n", "press-1", id="another session's"),
+        pytest.param("press", "", "", id="a station that nobody told of"),
+        pytest.param(None, "", "", id="no station"),
+    ],
+)
+def test_a_line_that_is_put_back_names_its_station(
+    opener: str | None, listed: str, filled: str, tmp_path: Path, picture: Picture
+) -> None:
+    with opened(tmp_path, "press-1") as collection:
+        file = collection.add(picture, "good", collection.name_group(1))
+    (tmp_path / "groups.csv").write_text(f"file,group,time,station\n{listed}")
+    with opened(tmp_path, opener):
+        pass
+    (row,) = (row for row in rows(tmp_path) if row["file"] == file)
+    assert row["station"] == filled
 
 
 def test_a_table_with_other_columns_keeps_them(tmp_path: Path, picture: Picture) -> None:

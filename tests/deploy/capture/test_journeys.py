@@ -197,6 +197,26 @@ def test_what_cannot_work_is_said(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"), [("gggggn", None), ("ggggggn", "1 key was"), ("gggggdgsq", "3 keys were"), ("ggggggug", "1 key was")]
+)
+def test_keys_beyond_the_last_picture_are_an_error(
+    keys: str, said: str | None, capture: Capture, pictures: Path, tmp_path: Path, read_rows: ReadRows
+) -> None:
+    done = capture(keys, pictures, "parts")
+    assert done.returncode == (1 if said else 0)
+    assert (f"{said} not carried out; the last: there are no more pictures" in done.stderr) if said else not done.stderr
+    assert "5 pictures of 1 part" in done.stdout
+    assert len(read_rows(tmp_path / "parts")) == 5
+
+
+def test_types_in_any_script(capture: Capture, pictures: Path, tmp_path: Path, read_rows: ReadRows) -> None:
+    done = capture("1 2 n g", pictures, "parts", "--types", "Öl,裂纹")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "3 pictures of 2 parts: 1 good, 2 defective (1 Öl, 1 裂纹)" in done.stdout
+    assert classes(read_rows(tmp_path / "parts")) == ["defective/Öl", "defective/裂纹", "good"]
+
+
 def test_passwords_are_neither_printed_nor_written(capture: Capture, tmp_path: Path) -> None:
     (tmp_path / "station.yaml").write_text("name: a\ncamera: rtsp://anna:secret@127.0.0.1:9/belt\n")
     done = capture("g", "station.yaml", "parts")

@@ -112,6 +112,17 @@ def test_every_key_is_answered(keys: str, said: str, alarm: bool, tmp_path: Path
     assert shown[-1].last.alarm == alarm
 
 
+@pytest.mark.parametrize(
+    ("keys", "scripted", "count"),
+    [("gggg", True, 0), ("gggggsnd", True, 3), ("ggggggugg", True, 4), ("ggggggg", False, 0)],
+)
+def test_a_script_with_more_keys_than_pictures_is_told(keys: str, scripted: bool, count: int, tmp_path: Path) -> None:
+    with closing(Collection(tmp_path)) as collection:
+        labelling = Labelling(collection)
+        label(InHand(Frames(4)), labelling, keys_for((), True), Keys(keys, scripted), lambda: False)
+    assert labelling.not_done == ["there are no more pictures"] * count
+
+
 def test_the_status_says_what_the_next_key_will_join(tmp_path: Path) -> None:
     _, shown = session(tmp_path, "g1n", Frames(4))
     assert [status.part for status in shown] == [
@@ -168,7 +179,7 @@ def test_a_full_disk_is_said_and_the_same_picture_can_be_taken_when_there_is_roo
     monkeypatch.setattr("deploy.capture.collection.write_bytes_whole", write)
     labelling, shown = session(tmp_path, "gg", Frames(9))
     assert shown[1].last.text.startswith("NOT SAVED: good/")
-    assert "No space left on device" in labelling.unsaved[0]
+    assert "No space left on device" in labelling.not_done[0]
     assert [one.sequence for one in labelling.taken] == [1]
 
 

@@ -35,14 +35,17 @@ def audit(
 ) -> None:
     """Say what is wrong with a dataset before it is trained on. Exit code 0: clean, 1: warnings, 2: errors."""
     from deploy.command import say_error
-    from deploy.errors import DatasetError
+    from deploy.errors import InspectionError
     from pipeline.data.audit.command import audit_command
     from pipeline.data.prepare import named_layout
 
     try:
         code = audit_command(dataset, out, weights, named_layout(layout))
-    except DatasetError as error:  # a dataset that cannot even be read is the worst audit there is
+    except InspectionError as error:  # 1 would say that there are warnings
         say_error(str(error))
+        code = 2
+    except OSError as error:
+        say_error(f"{error.filename or 'a file'}: {error.strerror or error}; check the path and the disk")
         code = 2
     raise typer.Exit(code)
 

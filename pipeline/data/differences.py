@@ -35,6 +35,8 @@ class Differences:
     old: dict[str, Any]
     """Identity of the old manifest."""
     new: dict[str, Any]
+    same: bool
+    """Whether both say the same of the same pictures, however they came about."""
     counts: dict[str, dict[str, dict[str, int]]]
     """Part -> type -> pictures in `old` and in `new`."""
     added: tuple[str, ...]
@@ -47,7 +49,7 @@ class Differences:
     """Another defect type, and still defective."""
     regrouped: tuple[Change, ...]
     moved: tuple[Change, ...]
-    """Another part of the split."""
+    """Another part of the split. A picture that keeps its part under another's name has not moved."""
     test_into_training: tuple[str, ...]
     """Training pictures of `new` that `old` tests on, by path or by content."""
 
@@ -56,14 +58,9 @@ class Differences:
         """Whether `new` names `old` as what it grew from."""
         return bool(self.new["parent"] == self.old["sha256"])
 
-    @property
-    def same(self) -> bool:
-        """Whether both say the same of the same pictures."""
-        return bool(self.old["sha256"] == self.new["sha256"])
-
     def figures(self) -> dict[str, Any]:
-        """For the JSON file: the fields above, `is_parent` and `same`."""
-        return {"is_parent": self.is_parent, "same": self.same, **asdict(self)}
+        """For the JSON file: the fields above and `is_parent`."""
+        return {"is_parent": self.is_parent, **asdict(self)}
 
 
 def diff_command(old: Path, new: Path, out: Path | None = None) -> Differences:
@@ -84,12 +81,15 @@ def compare_manifests(old: Manifest, new: Manifest) -> Differences:
     """Match the pictures of two manifests by path, and say what changed."""
     pairs, removed, added = _match(old.samples, new.samples)
     tested = {sample.sha256 for sample in old.split("test")}
-    into_training = [two.path for one, two in pairs if one.split == "test" and two.split == "train"]
+    stays = {(sample.sha256, sample.split) for sample in old.samples}  # under whatever name
+    moved = [(one, two) for one, two in pairs if one.split != two.split and (two.sha256, two.split) not in stays]
+    into_training = [two.path for one, two in moved if one.split == "test" and two.split == "train"]
     into_training += [two.path for two in new.split("train") if two.sha256 in tested]
     before, after = count_by_part(old.samples), count_by_part(new.samples)
     return Differences(
         old.identity(),
         new.identity(),
+        old.content_sha256() == new.content_sha256(),
         {
             part: {
                 kind: {
@@ -111,7 +111,7 @@ def compare_manifests(old: Manifest, new: Manifest) -> Differences:
             if one.label == two.label and one.defect_type != two.defect_type
         ),
         tuple(Change(two.path, one.group, two.group) for one, two in pairs if one.group != two.group),
-        tuple(Change(two.path, one.split, two.split) for one, two in pairs if one.split != two.split),
+        tuple(Change(two.path, one.split, two.split) for one, two in moved),
         tuple(sorted(set(into_training))),
     )
 

@@ -1,6 +1,7 @@
 """Groups that nobody named: clusters of look-alikes stand in for them, and new pictures are met again among known ones."""
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -19,10 +20,20 @@ VERSION = 1
 class Met:
     """Where a new picture was met before."""
 
-    repeats: bool
-    """It is a known picture, byte by byte or saved again."""
+    repeated: tuple[str, ...]
+    """Groups of known pictures that it is itself, byte by byte or saved again."""
     groups: tuple[str, ...]
     """Groups of known pictures that it looks like."""
+
+    @property
+    def repeats(self) -> bool:
+        """It is a known picture."""
+        return bool(self.repeated)
+
+    def siblings(self, group: str) -> tuple[str, ...]:
+        """Groups of known pictures that it belongs with, being of `group` itself: a look counts where one of both is a guess."""
+        alike = [other for other in self.groups if group.startswith(GUESSED) or other.startswith(GUESSED)]
+        return tuple(dict.fromkeys([*self.repeated, *alike]))
 
 
 def group_by_look(surveyed: Survey, cells: Cells | None = None) -> tuple[tuple[Sample, ...], LookAlikes]:
@@ -37,34 +48,42 @@ def group_by_look(surveyed: Survey, cells: Cells | None = None) -> tuple[tuple[S
 
 def compare(surveyed: Survey, cells: Cells | None = None) -> LookAlikes:
     """Look-alikes among the pictures of a survey; what was found in the very same pictures before is not sought again."""
-    samples, facts = surveyed.samples, surveyed.facts
-    content = [
-        VERSION,
-        [(sample.path, sample.sha256) for sample in samples],
-        cells is not None and sha256(cells.tobytes()).hexdigest(),
-    ]
-    key = sha256(json.dumps(content).encode()).hexdigest()
-    with Cache("look-alikes") as cache:
-        if known := cache.get([key]):
-            return unpack(known[key], len(samples))
-        found = find_look_alikes([one.path for one in samples], [one.sha256 for one in samples], facts, cells)
-        cache.put({key: pack(found)})
+    paths, hashes = [one.path for one in surveyed.samples], [one.sha256 for one in surveyed.samples]
+    key = _digest([paths, cells is not None])  # one entry a set of paths: another content takes its place
+    content = _digest([VERSION, hashes, cells is not None and sha256(cells.tobytes()).hexdigest()]).encode()
+    with Cache(f"look-alikes-{VERSION}") as cache:
+        known = cache.get([key]).get(key, b"")
+        if known.startswith(content):
+            return unpack(known[len(content) :], len(paths))
+        found = find_look_alikes(paths, hashes, surveyed.facts, cells)
+        cache.put({key: content + pack(found)})
     return found
 
 
 def met_before(new: Sequence[Sample], known: Sequence[Sample]) -> list[Met]:
-    """For each new sample, what it shares with known ones. Both must be readable."""
-    both = survey([*new, *known])
-    look_alikes = compare(both)
-    count = len(new)
-    repeats = {link.first for link in look_alikes.links if link.way in REPEATS and link.first < count <= link.second}
-    groups: dict[int, list[str]] = {}
+    """For each new sample, what it shares with known ones. The new must be readable; known ones that are not are left aside."""
+    from pipeline.data.prepare import cells_at_hand  # which imports this module
+
+    first, second = survey(new), survey(known)
+    samples, known, count = (*first.samples, *second.samples), second.samples, len(new)
+    look_alikes = compare(Survey(samples, (*first.facts, *second.facts), (), ()), cells_at_hand(samples))
+    by_file: dict[str, list[str]] = defaultdict(list)
+    by_cluster: dict[int, list[str]] = defaultdict(list)
     for sample, cluster in zip(known, look_alikes.clusters[count:].tolist(), strict=True):
-        groups.setdefault(cluster, []).append(sample.group)
+        by_file[sample.sha256].append(sample.group)
+        by_cluster[cluster].append(sample.group)
+    repeated: dict[str, list[str]] = defaultdict(list)  # by file, since of several copies only the first is linked to the others
+    for link in look_alikes.links:
+        if link.way in REPEATS and link.first < count <= link.second:
+            repeated[samples[link.first].sha256] += by_file[samples[link.second].sha256]
     return [
-        Met(index in repeats, tuple(dict.fromkeys(groups.get(cluster, []))))
-        for index, cluster in enumerate(look_alikes.clusters[:count].tolist())
+        Met(tuple(dict.fromkeys(repeated[sample.sha256])), tuple(dict.fromkeys(by_cluster[cluster])))
+        for sample, cluster in zip(first.samples, look_alikes.clusters[:count].tolist(), strict=True)
     ]
+
+
+def _digest(content: object) -> str:
+    return sha256(json.dumps(content).encode()).hexdigest()
 
 
 def is_guessed(sample: Sample) -> bool:

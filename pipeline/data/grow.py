@@ -25,17 +25,17 @@ class Grown:
 def grow(parent: Sequence[Sample], samples: Sequence[Sample], rule: Rule, remembered: Sequence[Sample] = ()) -> Grown:
     """Give `samples` the parts that `parent` gave them; new pictures go where their siblings are, new groups where `rule` says.
 
-    Pictures are known by their path. `remembered` are pictures of older versions, the newest first: one that comes back, or comes
-    back renamed, returns to its part. Raises DatasetError when known pictures of two parts were given one group.
+    Pictures are known by their content, under the name they had or another; a known name with other content is a new picture.
+    `remembered` are pictures of older versions, the newest first: one that comes back, or comes back renamed, goes where it was.
+    Raises DatasetError when known pictures of two parts were given one group.
     """
-    known = {sample.path: sample for sample in parent}
-    samples, left_out = _keep_clusters(known, samples)
-    pinned = [replace(sample, split=known[sample.path].split) for sample in samples if sample.path in known]
+    kept, left_out = _keep_clusters(parent, samples, _twins(parent, samples))
+    pinned = [replace(sample, split=twin.split) for sample, twin in kept if twin]
     by_group, by_file = _ties(pinned, [*parent, *remembered])
 
     new: list[Sample] = []
-    for sample in samples:
-        if sample.path not in known:
+    for sample, twin in kept:
+        if twin is None:
             ties = by_group.get(sample.group, set()) | by_file.get(sample.sha256, set())
             (left_out if len(ties) > 1 else new).append(sample)
     units = _parts_of_units([*pinned, *new], by_group, by_file)
@@ -82,23 +82,52 @@ def _parts_of_units(
     return parts
 
 
-def _keep_clusters(known: Mapping[str, Sample], samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
+def _twins(parent: Sequence[Sample], samples: Sequence[Sample]) -> list[Sample | None]:
+    """What each sample was before: of the same name and content, or else of the same content, moved or renamed.
+
+    A copy of a picture that is still there is a new one.
+    """
+    waiting: dict[str, list[Sample]] = defaultdict(list)
+    for sample in parent:
+        waiting[sample.sha256].append(sample)
+    twins: list[Sample | None] = []
+    for sample in samples:
+        twin = next((one for one in waiting[sample.sha256] if one.path == sample.path), None)
+        if twin:
+            waiting[sample.sha256].remove(twin)
+        twins.append(twin)
+    return [
+        twin or (waiting[sample.sha256].pop() if waiting[sample.sha256] else None)
+        for sample, twin in zip(samples, twins, strict=True)
+    ]
+
+
+def _keep_clusters(
+    parent: Sequence[Sample], samples: Sequence[Sample], twins: Sequence[Sample | None]
+) -> tuple[list[tuple[Sample, Sample | None]], list[Sample]]:
     """Where groups are guessed, known pictures keep the one they had, and new look-alikes of theirs join it.
 
-    One new picture can join two clusters that are in different parts. That is no reason to move either; such new pictures are
-    returned apart.
+    Pictures that all took the places of known ones of one part may be those, saved again: they stay there too. One new picture
+    can join two clusters that are in different parts. That is no reason to move either; such new pictures are returned apart.
     """
+    by_path = {sample.path: sample for sample in parent}
     met: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        if is_guessed(sample) and sample.path in known:
-            met[sample.group].append(known[sample.path])
-    kept, between = [], []
-    for sample in samples:
+    replaced: dict[str, list[Sample]] = defaultdict(list)
+    for sample, twin in zip(samples, twins, strict=True):
+        if is_guessed(sample) and twin:
+            met[sample.group].append(twin)
+        elif is_guessed(sample) and sample.path in by_path:
+            replaced[sample.group].append(by_path[sample.path])
+    kept: list[tuple[Sample, Sample | None]] = []
+    between = []
+    for sample, twin in zip(samples, twins, strict=True):
         old = met.get(sample.group, [])
-        if sample.path in known:
-            kept.append(replace(sample, group=known[sample.path].group) if is_guessed(sample) else sample)
+        if not old and len({one.split for one in replaced.get(sample.group, [])}) == 1:
+            old = replaced[sample.group]
+        if twin:
+            kept.append((replace(sample, group=twin.group) if is_guessed(sample) else sample, twin))
         elif len({one.split for one in old}) > 1:
             between.append(sample)
         else:
-            kept.append(replace(sample, group=min(one.group for one in old)) if old else sample)
+            kept.append((replace(sample, group=min(one.group for one in old)) if old else sample, None))
     return kept, between

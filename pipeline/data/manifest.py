@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,7 +64,12 @@ class Manifest:
         return {split: len({sample.group for sample in self.split(split)}) for split in SPLITS}
 
     def sha256(self) -> str:
-        """Identity of this version: what is learned from and what of it leaks, wherever the folder lies."""
+        """Identity of this version: what is learned from, what of it leaks, and how it came about, wherever the folder lies."""
+        made = json.dumps([self.content_sha256(), self.rule, self.seed, self.parent])
+        return hashlib.sha256(made.encode()).hexdigest()
+
+    def content_sha256(self) -> str:
+        """What is learned from and what of it leaks, however it came about."""
         rows = sorted(json.dumps({**asdict(sample), "origin": ""}) for sample in self.samples)
         return hashlib.sha256("\n".join([*rows, self.leakage] if self.leakage else rows).encode()).hexdigest()
 
@@ -82,8 +88,10 @@ class Manifest:
 
 
 def slug(dataset: str) -> str:
-    """The dataset's name as it can stand in the name of a folder."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", dataset)
+    """The dataset's name, in any script, as it can stand in the name of a folder: never hidden, empty or a way out of it."""
+    name = unicodedata.normalize("NFC", dataset)
+    kept = "".join(one if one.isalnum() or one in "._-" or unicodedata.category(one)[0] == "M" else "/" for one in name)
+    return re.sub("/+", "-", kept).lstrip(".-") or "dataset"
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:

@@ -90,6 +90,8 @@ def read_samples(source: Path, both_classes: bool = True, layout: Layout | None 
     with counting("reading pictures") as progress:
         surveyed = survey(dataset.samples, progress)
     tell_skipped(surveyed.skipped, len(dataset.samples))
+    if surveyed.bad_masks:
+        raise DatasetError(f"{len(surveyed.bad_masks)} masks cannot be used; first: {surveyed.bad_masks[0].reason}")
     samples = surveyed.samples
     check(samples, source)
     groups_from: str = dataset.groups_from

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from deploy.errors import DatasetError
+from deploy.errors import DatasetError, RunError
 from pipeline.data.grow import Rule
 from pipeline.data.holdout import split_by_slice, split_by_time
 from pipeline.data.leaks import refuse_leaks
@@ -13,13 +13,19 @@ from pipeline.data.split import SHARES, group_units, spread
 def describe_rule(rule: str) -> str:
     """The rule in words, after "split"."""
     kind, _, rest = rule.partition(":")
-    return {
+    words = {
         "group": "by group",
         "brought": "as the dataset brings it",
         "time": f"by time ({rest})",
         "slice": f"with the slice {rest} as its test part",
         "fold": f"by group, fold {rest.replace('of', ' of ')}",
-    }[kind]
+    }
+    if kind not in words:
+        raise RunError(
+            f"a split by the rule {rule!r}; expected one of: {', '.join(words)}; use the version of the pipeline that made it, "
+            "or split afresh with --fresh"
+        )
+    return words[kind]
 
 
 def rule_of(rule: str, seed: int) -> Rule:

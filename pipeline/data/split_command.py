@@ -47,7 +47,7 @@ def split_command(
     split = tuple(sorted(split, key=lambda sample: sample.path))
     check_split(split, advice=AFRESH)
     manifest = Manifest(name, split, history.next_version, newest.sha256() if newest else None, rule, seed)
-    if newest and manifest.sha256() == newest.sha256() and _origins(manifest) == _origins(newest):
+    if newest and _says(manifest) == _says(newest) and _origins(manifest) == _origins(newest):
         say(f"nothing changed since {newest.name}: nothing is written", style="bold")
         return []
     folders = write_versions([manifest], out)
@@ -76,9 +76,9 @@ def fold_command(source: Path, out: Path, k: int, seed: int = 0, layout: Layout 
     manifests = [
         Manifest(name, split, history.next_version, parent, f"fold:{number}of{k}", seed) for number, split in enumerate(splits, 1)
     ]
-    existing = {manifest.sha256(): manifest.name for manifest in history.folds}
-    if all(manifest.sha256() in existing for manifest in manifests):
-        say(f"nothing changed since {existing[manifests[0].sha256()]} and its sisters: nothing is written", style="bold")
+    existing = {_says(manifest): manifest.name for manifest in history.folds}
+    if all(_says(manifest) in existing for manifest in manifests):
+        say(f"nothing changed since {existing[_says(manifests[0])]} and its sisters: nothing is written", style="bold")
         return []
     folders = write_versions(manifests, out)
     print_folds(f"{name}, {k} folds", splits)
@@ -148,6 +148,11 @@ def _tell_rule(samples: Sequence[Sample], rule: str) -> None:
                 "their groups were in another part before they had any",
                 style="yellow",
             )
+
+
+def _says(manifest: Manifest) -> tuple[str, str]:
+    """What makes a version worth writing, whatever it grew from."""
+    return manifest.content_sha256(), manifest.rule
 
 
 def _origins(manifest: Manifest) -> set[str]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from deploy.command import console, say
 from deploy.files import write_whole
-from pipeline.data.groups import is_guessed
+from pipeline.data.groups import is_guessed, met_before
 from pipeline.data.layouts import Layout
 from pipeline.data.manifest import Manifest, check_unchanged, holds_manifest
 from pipeline.data.prepare import read_samples, take_version
@@ -175,6 +175,30 @@ def print_evaluation(evaluation: Evaluation) -> None:
         say(caveat, style="bold red" if caveat == evaluation.leakage else "yellow")
 
 
+def count_learned(manifest: Manifest, samples: Sequence[Sample]) -> int:
+    """How many of the samples show what a run of the manifest learned from.
+
+    By file, by the name of a group of the same folder, as a picture saved again or, where groups are guessed, by look. What the
+    run is tested on itself is of no such group. Pictures it learned from that no longer lie there are known by their file only.
+    """
+    old = [sample for sample in manifest.samples if sample.split != "test"]
+    hashes, groups = {sample.sha256 for sample in old}, {(sample.origin, sample.group) for sample in old}
+    tested = {sample.sha256 for sample in manifest.split("test")}
+    named = [sample.sha256 in hashes or (sample.origin, sample.group) in groups for sample in samples]
+    unsure = [sample for sample, known in zip(samples, named, strict=True) if not known and sample.sha256 not in tested]
+    there = [sample for sample in old if sample.file.is_file()]
+    if unsure and len(there) < len(old):
+        say(
+            f"{len(old) - len(there)} pictures the run learned from are gone (first: "
+            f"{next(sample.path for sample in old if not sample.file.is_file())}): whether these show the same is not looked for",
+            style="yellow",
+        )
+    if not unsure or not there:
+        return sum(named)
+    met = met_before(unsure, there)
+    return sum(named) + sum(bool(one.siblings(sample.group)) for sample, one in zip(unsure, met, strict=True))
+
+
 def evaluate_command(path: Path, dataset: Path | None, out: Path | None, layout: Layout | None = None) -> Evaluation:
     """Evaluate a run on its own test groups, on all of another dataset with the same classes, or on a version's test part."""
     run = load_run(path)
@@ -189,9 +213,8 @@ def evaluate_command(path: Path, dataset: Path | None, out: Path | None, layout:
             samples, name = version.split("test"), version.name
         else:
             samples, name = read_samples(dataset, both_classes=False, layout=layout)  # good parts alone still tell the overkill
-        old = [sample for sample in run.manifest.samples if sample.split != "test"]
-        hashes, groups = {sample.sha256 for sample in old}, {(sample.origin, sample.group) for sample in old}
-        learned = sum(sample.sha256 in hashes or (sample.origin, sample.group) in groups for sample in samples)
+        with console.status("looking for what the run learned from"):
+            learned = count_learned(run.manifest, samples)
         folder = out or run.path / "evaluations" / Path(name).name
     folder.mkdir(parents=True, exist_ok=True)
     with console.status("evaluating"):

@@ -44,6 +44,7 @@ def retrain(
     intake = take_in(old.manifest, samples, old.recipe.seed)
     _tell("refused: the same picture is known already", intake.duplicates)
     _tell("refused: the run is tested on their group", intake.tested)
+    _tell("refused: their group has siblings in training and in validation", intake.between)
     manifest = intake.manifest
     say(
         f"manifest version {manifest.version}: "

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from deploy.errors import RunError
 from deploy.verdict import Thresholds
-from pipeline.data.manifest import Manifest, read_manifest
+from pipeline.data.manifest import Manifest, read_manifest, slug
 from pipeline.training.model import InspectionModel
 from pipeline.training.recipe import Recipe, read_recipe
 from pipeline.training.weights import weights_metadata
@@ -89,7 +89,7 @@ def open_partial(out: Path, dataset: str, identity: Mapping[str, Any]) -> tuple[
     Its name gets `.partial` until `finish` gives it the final one, so a half-trained run is never taken for a finished one.
     """
     wanted = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", dataset)
+    name = slug(dataset)
     out.mkdir(parents=True, exist_ok=True)
     for folder in sorted(out.glob(f"{name}-*{PARTIAL}")):
         if (folder / "identity").is_file() and (folder / "identity").read_text() == wanted:

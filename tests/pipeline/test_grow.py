@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.errors import DatasetError
+from pipeline.data.differences import compare_manifests
 from pipeline.data.groups import GUESSED
 from pipeline.data.grow import grow
 from pipeline.data.leaks import leaks
+from pipeline.data.manifest import Manifest
 from pipeline.data.rules import rule_of
 from pipeline.data.sample import SPLITS, Sample
 from pipeline.data.split import split_by_group
@@ -94,6 +96,33 @@ def test_a_renamed_or_returning_test_picture_stays_one() -> None:
 def test_changed_and_relabelled_pictures_stay() -> None:
     changed = [replace(NOW[0], sha256="A2"), replace(NOW[1], label="defective", defect_type="dent"), NOW[2]]
     assert parts(grow(OLD, changed, BY_GROUP).samples) == parts(OLD)
+
+
+def test_a_path_with_other_content_is_another_picture() -> None:
+    old = [replace(one, group=f"{GUESSED}{one.path}") for one in OLD]
+    swapped = [replace(one, path=path, split="") for one, path in zip(old, "bac", strict=True)]
+    for before, now in ((old, swapped), (OLD, [replace(one, group=f"now-{one.path}") for one in swapped])):
+        grown = grow(before, now, BY_GROUP).samples
+        assert {one.sha256: one.split for one in grown} == {one.sha256: one.split for one in OLD}
+        found = compare_manifests(Manifest("parts", tuple(before)), Manifest("parts", grown))
+        assert (found.changed_content, found.moved, found.test_into_training) == (("a", "b"), (), ())
+
+    exposure = replace(old[0], sha256="new exposure of b", group=old[1].group, split="")
+    grown = grow(old, [exposure, *old[1:]], BY_GROUP).samples
+    assert parts(grown) == {"a": "test", "b": "test", "c": "validation"}
+    assert grown[0].group == old[1].group
+
+    other = [replace(old[0], sha256="A3", group=f"{GUESSED}A3"), replace(old[1], sha256="B3", group=f"{GUESSED}B3"), old[2]]
+    assert parts(grow(old, other, BY_GROUP).samples) == parts(OLD)  # they may be the same, saved again
+    masked = [replace(old[0], mask="m", mask_sha256="M", label="defective", defect_type="dent"), *old[1:]]
+    assert parts(grow(old, masked, BY_GROUP).samples) == parts(OLD)
+
+
+def test_a_copy_beside_its_original_is_new_and_a_moved_picture_is_not() -> None:
+    grown = grow(OLD, [*NOW, new("copy", "g9", "B")], BY_GROUP)
+    assert parts(grown.samples)["copy"] == "test"
+    moved = [replace(one, path=f"archive/{one.path}", group=f"new-{one.group}") for one in NOW]
+    assert list(parts(grow(OLD, moved, BY_GROUP).samples).values()) == [one.split for one in OLD]
 
 
 def test_known_pictures_of_two_parts_cannot_become_one_group() -> None:

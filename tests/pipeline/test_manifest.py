@@ -1,14 +1,17 @@
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from deploy.errors import DatasetError, RunError
-from pipeline.data.manifest import Manifest, check_unchanged, read_manifest, write_manifest
+from pipeline.data.manifest import Manifest, check_unchanged, read_manifest, slug, write_manifest
 from pipeline.data.masks import hash_place
 from pipeline.data.prepare import prepare
+from pipeline.data.rules import describe_rule, rule_of
 from pipeline.data.survey import survey
 
 
@@ -47,6 +50,46 @@ def test_hash_does_not_depend_on_place_or_order(dataset: Path) -> None:
     moved = tuple(replace(sample, origin="/elsewhere") for sample in reversed(manifest.samples))
     assert Manifest("other name", moved).sha256() == manifest.sha256()
     assert Manifest("parts", manifest.samples[1:]).sha256() != manifest.sha256()
+    made_otherwise: list[dict[str, Any]] = [{"parent": "another"}, {"seed": 1}, {"rule": "time:time"}]
+    for other in made_otherwise:
+        assert replace(manifest, **other).sha256() != manifest.sha256()
+        assert replace(manifest, **other).content_sha256() == manifest.content_sha256()
+
+
+@pytest.mark.parametrize("field", [{"rule": "fold:1of5"}, {"seed": 7}, {"parent": "another"}])
+def test_how_a_version_came_about_cannot_be_edited(field: dict[str, object], dataset: Path, tmp_path: Path) -> None:
+    write_manifest(prepare(dataset), tmp_path)
+    file = tmp_path / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **field}))
+    with pytest.raises(RunError, match="was edited"):
+        read_manifest(tmp_path)
+
+
+def test_an_unknown_rule_is_told() -> None:
+    for use in (describe_rule, lambda rule: rule_of(rule, 0)):
+        with pytest.raises(RunError, match="the rule 'weather:sun'; expected one of: group, brought, time, slice, fold; "):
+            use("weather:sun")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("parts", "parts"),
+        ("line 2/parts (new)", "line-2-parts-new-"),
+        ("Gehäuse", "Gehäuse"),
+        ("Geha\u0308use", "Gehäuse"),
+        ("部品", "部品"),
+        ("детали_1.2", "детали_1.2"),
+        ("हिस्से", "हिस्से"),
+        ("../../etc", "etc"),
+        ("..", "dataset"),
+        (".hidden", "hidden"),
+        ("???", "dataset"),
+        ("", "dataset"),
+    ],
+)
+def test_a_name_becomes_a_folder_of_its_own(name: str, folder: str) -> None:
+    assert slug(name) == folder
 
 
 def test_changed_and_missing_pictures_are_refused(dataset: Path) -> None:

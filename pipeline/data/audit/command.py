@@ -19,13 +19,12 @@ from pipeline.data.audit.leakage import check_leakage, find_siblings
 from pipeline.data.audit.proof import check_proof
 from pipeline.data.audit.report import write_audit
 from pipeline.data.audit.shortcuts import check_shortcuts
-from pipeline.data.groups import compare, group_by_look, is_guessed
-from pipeline.data.layouts import Dataset, Layout, check_any, read_dataset
-from pipeline.data.manifest import holds_manifest, read_manifest, slug
-from pipeline.data.prepare import counting
-from pipeline.data.split import split_by_group
+from pipeline.data.groups import group_by_look, is_guessed
+from pipeline.data.layouts import Layout, check_any, read_dataset
+from pipeline.data.manifest import holds_manifest, slug
+from pipeline.data.prepare import counting, split_samples, take_version, tell_skipped
 from pipeline.data.survey import survey
-from pipeline.training.features import Features, features_at_hand
+from pipeline.training.features import features_at_hand
 
 STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -50,7 +49,7 @@ def audit_command(source: Path, out: Path, weights: Path | None, layout: Layout 
         findings = [finding for checked in checks.values() for finding in checked.findings]
         worst: Severity = max((finding.severity for finding in findings), key=lambda one: EXIT_CODES[one], default="note")
         status.update("writing the report")
-        folder = out / slug(material.dataset.name)
+        folder = out / slug(material.name)
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "audit.json", json.dumps(_figures(material, checks, worst), indent=1))
         write_audit(material, checks, worst, folder / "audit.html")
@@ -60,50 +59,62 @@ def audit_command(source: Path, out: Path, weights: Path | None, layout: Layout 
 
 
 def gather(source: Path, weights: Path | None = None, layout: Layout | None = None) -> Material:
-    """Read, measure, compare and group all pictures of a dataset. Raises DatasetError when there are none."""
-    dataset = _read(source, layout)
-    check_any(dataset.samples, source)
+    """Read, measure, compare, group and split all pictures of a dataset as training would.
+
+    Raises DatasetError when there are none, or when those of a manifest version changed.
+    """
+    brought = True
+    notes: tuple[str, ...] = ()
+    if holds_manifest(source):
+        manifest = take_version(source, layout=layout)
+        listed, name, groups_from = manifest.samples, manifest.name, "the manifest version"
+        named = not all(is_guessed(sample) for sample in listed)
+    else:
+        dataset = read_dataset(source, layout)
+        listed, name, groups_from, notes = dataset.samples, dataset.name, str(dataset.groups_from), dataset.notes
+        named = dataset.groups_from != "nothing"
+    check_any(listed, source)
     with counting("reading pictures") as progress:
-        surveyed = survey(dataset.samples, progress)
+        surveyed = survey(listed, progress)
+    if not surveyed.samples:
+        tell_skipped(surveyed.skipped, len(listed))
     check_any(surveyed.samples, source)
     with counting("features by the backbone") as progress:
-        features: Features | None = features_at_hand(surveyed.samples, weights, progress)
-    cells = features.cells if features else None
+        features = features_at_hand(surveyed.samples, weights, progress)
     with console.status("comparing pictures"):
-        if dataset.groups_from == "nothing":
-            samples, look_alikes = group_by_look(surveyed, cells)
-        else:
-            samples, look_alikes = surveyed.samples, compare(surveyed, cells)
-    brought = any(sample.split for sample in samples)
+        grouped, look_alikes = group_by_look(surveyed, features.cells if features else None)
+    samples = surveyed.samples if named or holds_manifest(source) else grouped
+    if not holds_manifest(source):
+        samples, rule = split_samples(samples, seed=0, resplit=False)
+        brought = rule == "brought"
+    # Splitting may order samples anew; facts follow them.
+    place = {(sample.origin, sample.path): index for index, sample in enumerate(surveyed.samples)}
+    order = sorted(samples, key=lambda sample: place[sample.origin, sample.path])
     return Material(
         source,
-        dataset,
-        samples if brought else split_by_group(samples),
+        name,
+        groups_from if named else "look-alikes, since none are named",
+        named,
+        notes,
+        tuple(order),
         surveyed.facts,
         surveyed.skipped,
+        surveyed.bad_masks,
         look_alikes,
         features.pooled if features else None,
         brought,
     )
 
 
-def _read(source: Path, layout: Layout | None) -> Dataset:
-    if not holds_manifest(source):
-        return read_dataset(source, layout)
-    manifest = read_manifest(source)
-    guessed = all(is_guessed(sample) for sample in manifest.samples)
-    return Dataset(manifest.name, manifest.samples, "nothing" if guessed else "groups.csv")
-
-
 def _figures(material: Material, checks: dict[str, Checked], worst: Severity) -> dict[str, Any]:
     """The content of audit.json, documented in the README."""
     figures: dict[str, Any] = {
-        "dataset": material.dataset.name,
+        "dataset": material.name,
         "result": {"note": "clean", "warning": "warnings", "error": "errors"}[worst],
-        "groups_from": material.dataset.groups_from if material.groups_are_named else "look-alikes",
+        "groups_from": material.groups_from,
         "groups": len({sample.group for sample in material.samples}),
         "pictures": [sample.path for sample in material.samples],
-        "notes": list(material.dataset.notes),
+        "notes": list(material.notes),
         "findings": [
             {"check": name, "severity": finding.severity, "what": finding.what, "advice": finding.advice}
             for name, checked in checks.items()
@@ -116,7 +127,7 @@ def _figures(material: Material, checks: dict[str, Checked], worst: Severity) ->
 
 
 def _print(material: Material, checks: dict[str, Checked]) -> None:
-    table = Table(title=f"{material.dataset.name}: {len(material.samples)} pictures", title_justify="left", show_lines=False)
+    table = Table(title=f"{escape(material.name)}: {len(material.samples)} pictures", title_justify="left", show_lines=False)
     table.add_column("check")
     table.add_column("")
     table.add_column("what was found")
@@ -124,7 +135,7 @@ def _print(material: Material, checks: dict[str, Checked]) -> None:
         for number, finding in enumerate(sorted(checked.findings, key=lambda one: -EXIT_CODES[one.severity])):
             table.add_row("" if number else name, f"[{STYLES[finding.severity]}]{finding.severity}[/]", _text(finding))
     console.print(table)
-    for note in material.dataset.notes:
+    for note in material.notes:
         say(note, style="yellow")
 
 

@@ -30,7 +30,7 @@ BLACK, WHITE = 0.02, 0.98
 def check_files(material: Material) -> Checked:
     """Unreadable, wrongly named and ignored files; odd sizes, bit depths, brightness and sharpness."""
     named = list(zip(material.samples, material.facts, strict=True))
-    findings = []
+    findings = [Finding("warning", note) for note in material.notes]
     unreadable = [one.path for one in material.skipped]
     if material.skipped:
         findings.append(
@@ -40,6 +40,14 @@ def check_files(material: Material) -> Checked:
                 + "; ".join(one.reason for one in material.skipped[:5])
                 + (" ..." if len(material.skipped) > 5 else ""),
                 "Copy them again from where they came from, or delete them.",
+            )
+        )
+    if material.bad_masks:
+        findings.append(
+            Finding(
+                "error",
+                f"{len(material.bad_masks)} masks cannot be used: " + "; ".join(one.reason for one in material.bad_masks[:5]),
+                "Draw them again in the picture's size, or delete them.",
             )
         )
     misnamed = {
@@ -63,7 +71,17 @@ def check_files(material: Material) -> Checked:
                 "Convert them to PNG, or move them out of the dataset.",
             )
         )
-    findings += _depths(material) + _sizes(material)
+    findings += [*_dark(material), _sizes(material)]
+    unusual = _unusual(material)
+    for what, indices in unusual.items():
+        findings.append(
+            Finding(
+                "warning",
+                f"{len(indices)} pictures are {what}, unlike the others",
+                "Take all pictures with the camera settings of the line: a network learns such a difference first.",
+                (_shown(material, indices),),
+            )
+        )
     outliers = _outliers(material)
     for what, members in outliers.items():
         paths = [(material.samples[index], value) for index, value in members[:12]]
@@ -81,8 +99,10 @@ def check_files(material: Material) -> Checked:
         {
             "unreadable": unreadable,
             "unreadable_reasons": {one.path: one.reason for one in material.skipped},
+            "bad_masks": {one.path: one.reason for one in material.bad_masks},
             "wrongly_named": misnamed,
             "ignored_files": ignored,
+            "unusual": {what: [material.samples[index].path for index in indices] for what, indices in unusual.items()},
             "outliers": {
                 what: [{"path": material.samples[index].path, "value": value} for index, value in members]
                 for what, members in outliers.items()
@@ -101,7 +121,7 @@ def _ignored(source: Path) -> list[str]:
     )
 
 
-def _depths(material: Material) -> list[Finding]:
+def _dark(material: Material) -> list[Finding]:
     findings = []
     deep = [facts for facts in material.facts if facts.bits == 16]
     used = max((facts.used_bits for facts in deep), default=16)
@@ -114,39 +134,28 @@ def _depths(material: Material) -> list[Finding]:
                 f"Let the camera program shift the values up by {16 - used} bits, on the line just as here.",
             )
         )
-    for what, odd in (("16 bit", [one.bits == 16 for one in material.facts]), ("grey", [one.grey for one in material.facts])):
-        count = sum(odd)
-        if 0 < count < len(odd):
-            findings.append(
-                Finding(
-                    "warning",
-                    f"{count} pictures are {what}, the other {len(odd) - count} are not",
-                    "Take all pictures with the camera settings of the line: a network learns such a difference first.",
-                    (_shown(material, [index for index, one in enumerate(odd) if one == (count <= len(odd) / 2)]),),
-                )
-            )
     return findings
 
 
-def _sizes(material: Material) -> list[Finding]:
-    sizes = Counter((facts.width, facts.height) for facts in material.facts)
-    (usual, count), *_ = sizes.most_common(1)
-    if len(sizes) > 1 and count >= USUAL * len(material.facts):
-        odd = [index for index, facts in enumerate(material.facts) if (facts.width, facts.height) != usual]
-        return [
-            Finding(
-                "warning",
-                f"{len(odd)} pictures are not {usual[0]} x {usual[1]} as the others",
-                "Check that they come from the same camera and crop.",
-                (_shown(material, odd),),
-            )
-        ]
-    if len(sizes) > 1:
-        sides = sorted(max(size) for size in sizes.elements())
-        return [
-            Finding("note", f"pictures have {len(sizes)} different sizes; their longer side is {sides[0]} to {sides[-1]} pixels")
-        ]
-    return [Finding("note", f"all pictures are {usual[0]} x {usual[1]}")]
+def _unusual(material: Material) -> dict[str, list[int]]:
+    """Pictures unlike most others in size, colour or depth, by their indices."""
+    found = {}
+    (usual, count), *_ = Counter((facts.width, facts.height) for facts in material.facts).most_common(1)
+    if count >= USUAL * len(material.facts):
+        found[f"not {usual[0]} x {usual[1]}"] = [(facts.width, facts.height) != usual for facts in material.facts]
+    for odd, even, mask in (
+        ("grey", "in colour", [facts.grey for facts in material.facts]),
+        ("16 bit", "8 bit", [facts.bits == 16 for facts in material.facts]),
+    ):
+        few = 2 * sum(mask) <= len(mask)
+        found[odd if few else even] = [one == few for one in mask]
+    return {what: [index for index, one in enumerate(mask) if one] for what, mask in found.items() if any(mask)}
+
+
+def _sizes(material: Material) -> Finding:
+    sides = [max(facts.width, facts.height) for facts in material.facts]
+    count = len({(facts.width, facts.height) for facts in material.facts})
+    return Finding("note", f"pictures have {count} different sizes; their longer side is {min(sides)} to {max(sides)} pixels")
 
 
 def _outliers(material: Material) -> dict[str, list[tuple[int, float]]]:

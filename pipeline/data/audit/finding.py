@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.layouts import Dataset
 from pipeline.data.lookalikes import LookAlikes
 from pipeline.data.sample import Sample
 from pipeline.data.survey import Skipped
@@ -53,17 +53,26 @@ class Material:
     """What the checks work on: a dataset, every readable picture of it measured and grouped."""
 
     source: Path
-    dataset: Dataset
+    name: str
+    groups_from: str
+    groups_are_named: bool
+    """Somebody said which pictures show one part."""
+    notes: tuple[str, ...]
+    """What to know of how the dataset was read."""
     samples: tuple[Sample, ...]
     """The readable ones, with groups, and with the split that training would use."""
     facts: tuple[Facts, ...]
     skipped: tuple[Skipped, ...]
+    bad_masks: tuple[Skipped, ...]
     look_alikes: LookAlikes
     features: npt.NDArray[np.float16] | None
     """N x D by a frozen backbone, where weights are at hand."""
     split_is_brought: bool
 
-    @property
-    def groups_are_named(self) -> bool:
-        """Somebody said which pictures show one part."""
-        return self.dataset.groups_from != "nothing"
+    def file(self, path: str) -> Path:
+        """Where the picture of that relative path lies."""
+        return self._files[path]
+
+    @cached_property
+    def _files(self) -> dict[str, Path]:
+        return {sample.path: sample.file for sample in self.samples}

@@ -16,7 +16,8 @@ MOST = 2000
 """Masks that are measured."""
 SPECK = 4
 """Connected pixels of a mask below which they are no defect."""
-SLIM = 1.6
+SLIM = 2.0
+"""From this aspect ratio on more than half of a square input is letterbox bars."""
 
 
 def check_input_size(material: Material) -> Checked:
@@ -30,7 +31,10 @@ def check_input_size(material: Material) -> Checked:
         if found:  # the largest of a picture's defects gives it away
             spans[sample.defect_type].append(max(found) / max(facts.height, facts.width))
         empty += not found
-    if not any(spans.values()):
+    if masked and not any(spans.values()):
+        warning = Finding("warning", f"all {empty} masks are empty", "Draw the defects white on black, or delete the masks.")
+        return Checked((warning,), {"input_size": None})
+    if not masked:
         note = Finding("note", "no masks: how small the defects are is not known, so no advice on the input size")
         return Checked((note,), {"input_size": None})
     small = {kind: float(np.quantile(values, 0.25)) for kind, values in spans.items() if values}

@@ -1,22 +1,22 @@
 """Labels that contradict each other, and labels that are probably wrong."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.data.audit.finding import Checked, Finding, Material, Severity, Shown
 from pipeline.data.audit.leakage import Siblings
-from pipeline.data.lookalikes import BURST, REPEATS, cluster_links
-from pipeline.data.sample import Sample
+from pipeline.data.audit.probe import out_of_fold
+from pipeline.data.lookalikes import BURST, SAME_FILE, cluster_links
 from pipeline.evaluation.metrics import labels_of
 
 LISTED = 100
@@ -24,22 +24,23 @@ LISTED = 100
 SHOWN = 12
 UNLIKELY = 0.2
 """A label the probe gives less than this is suspicious, as is one that the siblings outvote."""
+FEW = 0.01
+"""Share of the pictures up to which the probe alone may doubt labels without a warning: it errs on some of any dataset."""
 KINDS: tuple[tuple[str, Severity, str, str], ...] = (
     (
-        "repeats",
+        "same file",
         "error",
-        "pictures are there twice, with both labels",
+        "files there twice, with both labels",
         "One of the two labels is wrong: delete it, or correct it.",
     ),
     (
         "group",
         "warning",
-        "parts have good and defective pictures",
+        "parts with good and with defective pictures",
         "Right where a defect shows from one side only. Otherwise a label is wrong: look at them.",
     ),
-    ("look-alikes", "warning", "clusters of look-alikes hold both labels", "Look whether a label is wrong."),
+    ("look-alikes", "warning", "clusters of look-alikes with both labels", "Look whether a label is wrong."),
 )
-FOLDS = 5
 COMPONENTS = 128
 
 
@@ -65,7 +66,7 @@ class Doubt:
 
 
 def check_labels(material: Material, siblings: Siblings) -> Checked:
-    """Contradictions inside repeats, groups and clusters, and a ranking of suspicious labels."""
+    """Contradictions inside copies, groups and clusters, and a ranking of suspicious labels."""
     contradictions = find_contradictions(material, siblings)
     doubts = rank_labels(material, siblings)
     findings = []
@@ -74,12 +75,12 @@ def check_labels(material: Material, siblings: Siblings) -> Checked:
         if some:
             findings.append(_contradiction(material, some, severity, what, advice))
     doubtful = [doubt for doubt in doubts if doubt.is_outvoted or (doubt.confidence is not None and doubt.confidence < UNLIKELY)]
-    by_path = {sample.path: sample for sample in material.samples}
+    outvoted = any(doubt.is_outvoted for doubt in doubtful)
     if doubtful:
-        shown = [Shown(by_path[doubt.path].file, _reason(doubt)) for doubt in doubtful[:SHOWN]]
+        shown = [Shown(material.file(doubt.path), _reason(doubt)) for doubt in doubtful[:SHOWN]]
         findings.append(
             Finding(
-                "warning",
+                "warning" if outvoted or len(doubtful) > FEW * len(doubts) else "note",
                 f"{len(doubtful)} labels are suspicious"
                 + ("" if material.features is not None else " (by their siblings alone, as no source weights are at hand)"),
                 "Look at them, the worst first; audit.json lists more. A suspicious label may be right: the one hard example.",
@@ -97,9 +98,9 @@ def check_labels(material: Material, siblings: Siblings) -> Checked:
 
 
 def find_contradictions(material: Material, siblings: Siblings) -> list[dict[str, Any]]:
-    """Repeats, groups and clusters that hold both labels: {"kind", "name", "good": paths, "defective": paths}."""
-    repeats = tuple(link for link in siblings.links if link.way in REPEATS)
-    found = _mixed(material, "repeats", cluster_links(repeats, len(material.samples)).tolist())
+    """Copies, groups and clusters that hold both labels: {"kind", "name", "good": paths, "defective": paths}."""
+    copies = tuple(link for link in siblings.links if link.way == SAME_FILE)
+    found = _mixed(material, "same file", cluster_links(copies, len(material.samples)).tolist())
     if material.groups_are_named:
         found += _mixed(material, "group", [sample.group for sample in material.samples])
     known = {frozenset(one["good"] + one["defective"]) for one in found}
@@ -115,7 +116,7 @@ def rank_labels(material: Material, siblings: Siblings) -> list[Doubt]:
     (confident learning: Northcutt, Jiang, Chuang, JAIR 70, 2021, whose package is under the AGPL); siblings vote.
     """
     defective = labels_of(material.samples)
-    probability = _probe(material, defective)
+    probability = _probe(material)
     members: dict[str, list[int]] = defaultdict(list)
     for index, sample in enumerate(material.samples):
         members[sample.group].append(index)
@@ -134,26 +135,19 @@ def rank_labels(material: Material, siblings: Siblings) -> list[Doubt]:
     return sorted(doubts, key=lambda doubt: (doubt.score, doubt.path))
 
 
-def possible_folds(samples: Sequence[Sample], wanted: int) -> int:
-    """Folds by group that can each hold both classes: no more than either class has groups."""
-    return min(wanted, *(len({sample.group for sample in samples if sample.label == label}) for label in ("good", "defective")))
-
-
-def _probe(material: Material, defective: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64] | None:
-    groups = [sample.group for sample in material.samples]
-    folds = possible_folds(material.samples, FOLDS)
-    if material.features is None or folds < 2:
+def _probe(material: Material) -> npt.NDArray[np.float64] | None:
+    if material.features is None:
         return None
     table = np.asarray(material.features, np.float32)
-    components = min(COMPONENTS, table.shape[1], int(len(table) * (1 - 1 / folds)) // 2)
-    probe = make_pipeline(
-        StandardScaler(),
-        PCA(components, random_state=0, svd_solver="randomized"),
-        LogisticRegression(C=1e-3, class_weight="balanced", max_iter=500),
-    )
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
-    scores = cross_val_predict(probe, table, defective, groups=groups, cv=splitter, method="predict_proba")
-    return np.asarray(scores[:, 1], np.float64)
+
+    def make(learned: int) -> BaseEstimator:
+        return make_pipeline(
+            StandardScaler(),
+            PCA(min(COMPONENTS, table.shape[1], learned // 2), random_state=0, svd_solver="randomized"),
+            LogisticRegression(C=1e-3, class_weight="balanced", max_iter=500),
+        )
+
+    return out_of_fold(make, table, material.samples)
 
 
 def _mixed(material: Material, kind: str, names: Iterable[Any]) -> list[dict[str, Any]]:
@@ -164,17 +158,16 @@ def _mixed(material: Material, kind: str, names: Iterable[Any]) -> list[dict[str
 
 
 def _contradiction(material: Material, some: list[dict[str, Any]], severity: Severity, what: str, advice: str) -> Finding:
-    by_path = {sample.path: sample for sample in material.samples}
     rows = tuple(
-        tuple(Shown(by_path[path].file, path) for path in one["good"][:4] + one["defective"][:4]) for one in some[:SHOWN]
+        tuple(Shown(material.file(path), path) for path in one["good"][:4] + one["defective"][:4]) for one in some[:SHOWN]
     )
-    return Finding(severity, f"{len(some)} {what}", advice, rows)
+    return Finding(severity, f"{what}: {len(some)}", advice, rows)
 
 
 def _reason(doubt: Doubt) -> str:
     reasons = []
     if doubt.confidence is not None:
-        reasons.append(f"probe {doubt.confidence:.0%}")
+        reasons.append(f"a trial model that never saw this part gives it {doubt.confidence:.0%}")
     if doubt.contradicting:
         reasons.append(f"{doubt.contradicting} of {doubt.siblings} siblings say otherwise")
-    return f"{doubt.path}: labelled {doubt.label}; {', '.join(reasons)}"
+    return f"{doubt.path}, labelled {doubt.label}: {'; '.join(reasons)}"

@@ -1,13 +1,15 @@
 """Pictures that show the same, and whether any of them is tested on while its sibling is learned from."""
 
 from collections import defaultdict
+from collections.abc import Set
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from pipeline.data.audit.finding import Checked, Finding, Material, Shown
 from pipeline.data.leaks import FORBIDDEN, Leak, leaks
-from pipeline.data.lookalikes import BURST, REPEATS, Link, cluster_links
+from pipeline.data.lookalikes import BURST, REPEATS, SAME_FILE, Link, cluster_links
+from pipeline.data.sample import Split
 
 AGREEMENT = 0.5
 """Where somebody named the groups, at least this share of look-alikes must be of one group for the others to mean anything."""
@@ -31,42 +33,44 @@ class Siblings:
 
 
 def find_siblings(material: Material) -> Siblings:
-    """Clusters of look-alikes; where these contradict the named groups, parts look alike anyway and only repeats count."""
+    """Clusters of look-alikes; where these contradict the named groups, all parts look alike and only copies of a file count."""
     links = material.look_alikes.links
     group = [sample.group for sample in material.samples]
-    judged = [group[link.first] == group[link.second] for link in links if link.way not in (*REPEATS, BURST)]
+    judged = [group[link.first] == group[link.second] for link in links if link.way not in (SAME_FILE, BURST)]
     agreement = float(np.mean(judged)) if material.groups_are_named and judged else None
     siblings = Siblings(links, (), agreement)
     if not siblings.trusted:
-        links = tuple(link for link in links if link.way in REPEATS)
+        links = tuple(link for link in links if link.way == SAME_FILE)
     return replace(siblings, links=links, clusters=_clusters(links, len(group)))
 
 
 def check_leakage(material: Material, siblings: Siblings) -> Checked:
     """Clusters, and every test or validation picture with a sibling where it must not be."""
     samples = material.samples
-    findings = [Finding("note", "look-alikes were sought: " + "; ".join(material.look_alikes.evidence))]
+    findings = [Finding("note", material.look_alikes.bursts)] if material.look_alikes.bursts else []
     if not siblings.trusted:
         findings.append(
             Finding(
                 "note",
                 f"only {siblings.agreement:.0%} of look-alikes are of one of the groups named: parts look alike here anyway, so "
-                "only repeated pictures are taken for siblings",
+                "only copies of one file are taken for siblings",
             )
         )
     known = [leak for leak in leaks(samples) if leak.reason != "look-alike"]
-    found = [_described(leak) for leak in known] + _look_alike_leaks(material, siblings)
+    copies = {(leak.test, leak.sibling_part) for leak in known if leak.reason == "same file"}
+    found = [_described(leak) for leak in known] + _look_alike_leaks(material, siblings, copies)
     tested = [sample for sample in samples if sample.split == "test"]
     leaking = {leak["test"] for leak in found} & {sample.path for sample in tested}
-    by_path = {sample.path: sample for sample in samples}
     rows = tuple(
         (
-            Shown(by_path[leak["test"]].file, f"{leak['part']}: {leak['test']}"),
-            Shown(by_path[leak["train"]].file, f"{leak['sibling_part']}: {leak['train']} ({leak['reason']})"),
+            Shown(material.file(leak["test"]), f"{leak['part']}: {leak['test']}"),
+            Shown(material.file(leak["train"]), f"{leak['sibling_part']}: {leak['train']} ({leak['reason']})"),
         )
         for leak in _spread(found)
     )
-    if found and material.split_is_brought:
+    # Where the groups are named, training goes by the groups; looks can only make one doubt them.
+    sure = bool(known) or not material.groups_are_named
+    if found and material.split_is_brought and sure:
         findings.append(
             Finding(
                 "error",
@@ -80,7 +84,7 @@ def check_leakage(material: Material, siblings: Siblings) -> Checked:
         findings.append(
             Finding(
                 "warning",
-                f"split by the groups named, {len(leaking)} of {len(tested)} test pictures look like one outside the test part"
+                f"by the groups named nothing leaks, but {len(leaking)} of {len(tested)} test pictures look like another part's"
                 + _reasons(found),
                 "Check whether these are one part under two names; if so, give them one group in groups.csv.",
                 rows,
@@ -98,7 +102,7 @@ def check_leakage(material: Material, siblings: Siblings) -> Checked:
             tuple(_row(material, cluster) for cluster in siblings.clusters[:SHOWN]),
         )
     )
-    if largest > len(samples) / 2:
+    if largest > max(3, len(samples) / 2):
         findings.append(
             Finding(
                 "error" if not material.groups_are_named else "warning",
@@ -110,7 +114,10 @@ def check_leakage(material: Material, siblings: Siblings) -> Checked:
         tuple(findings),
         {
             "clusters": [[samples[index].path for index in cluster] for cluster in siblings.clusters],
-            "clusters_from": list(material.look_alikes.evidence),
+            "clusters_from": [
+                *material.look_alikes.limits,
+                *([material.look_alikes.bursts] if material.look_alikes.bursts else []),
+            ],
             "look_alikes_of_one_group": siblings.agreement,
             "split": "brought" if material.split_is_brought else "by group, as train would make it",
             "test_pictures": len(tested),
@@ -120,7 +127,7 @@ def check_leakage(material: Material, siblings: Siblings) -> Checked:
     )
 
 
-def _look_alike_leaks(material: Material, siblings: Siblings) -> list[dict[str, str]]:
+def _look_alike_leaks(material: Material, siblings: Siblings, told: Set[tuple[str, Split]]) -> list[dict[str, str]]:
     """Test and validation pictures in a cluster with a picture they must not know: one linked directly if there is any."""
     samples = material.samples
     linked: dict[int, list[Link]] = defaultdict(list)
@@ -134,12 +141,10 @@ def _look_alike_leaks(material: Material, siblings: Siblings) -> list[dict[str, 
             for forbidden in FORBIDDEN.get(part, ()) if part else ():
                 direct = [link for link in linked[index] if samples[_other(link, index)].split == forbidden]
                 others = [other for other in cluster if samples[other].split == forbidden]
-                if not others:
+                if not others or (samples[index].path, forbidden) in told:
                     continue
                 sibling = _other(direct[0], index) if direct else others[0]
                 way = direct[0].way if direct else "by way of others of their cluster"
-                if way == REPEATS[0]:  # told already, by its hash
-                    break
                 leak = Leak(samples[index].path, samples[sibling].path, "look-alike", part, forbidden)  # type: ignore[arg-type]
                 found.append(_described(leak) | {"reason": f"look-alike: {way}"})
                 break

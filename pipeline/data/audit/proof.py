@@ -20,20 +20,13 @@ def check_proof(material: Material) -> Checked:
     tested = {sample.group for sample in material.samples if sample.label == "defective" and sample.split == "test"}
     good = {sample.group for sample in material.samples if sample.label == "good"}
     findings = [Finding("note", f"{kind}: {one['pictures']} pictures of {one['groups']} parts") for kind, one in balance.items()]
-    findings.append(
-        Finding(
-            "note",
-            f"{len(defective)} defective parts: even with no miss on all of them, escapes are only shown to be below "
-            f"{upper_bound(0, len(defective)):.1%} (95 %); on the {len(tested)} of the test part alone, below "
-            f"{upper_bound(0, len(tested)):.1%}. Below 1 % takes {WANTED} defective parts",
-        )
-    )
+    findings.append(Finding("note", _proof(len(defective), len(tested))))
     scarce = [kind for kind, one in balance.items() if one["groups"] < FEW_GROUPS]
     if scarce:
         findings.append(
             Finding(
                 "warning",
-                f"of {', '.join(scarce)} there are fewer than {FEW_GROUPS} parts",
+                f"fewer than {FEW_GROUPS} parts are of type {', '.join(scarce)}",
                 "Collect more: one part must be learned from, one chosen with and one tested on, and one witness is no evidence.",
             )
         )
@@ -59,6 +52,16 @@ def check_proof(material: Material) -> Checked:
                 "confidence": 0.95,
             },
         },
+    )
+
+
+def _proof(parts: int, tested: int) -> str:
+    if not parts:
+        return "there are no defective parts, so nothing can be shown of escapes"
+    on_test = f"on the {tested} of the test part alone, below {upper_bound(0, tested):.1%}" if tested else "none is tested on"
+    return (
+        f"{parts} defective parts: even with no miss on all of them, escapes are only shown to be below "
+        f"{upper_bound(0, parts):.1%} (95 %); {on_test}. Below 1 % takes {WANTED} defective parts"
     )
 
 

@@ -5,16 +5,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.base import BaseEstimator
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.data.audit.finding import Checked, Finding, Material
-from pipeline.data.audit.labels import possible_folds
+from pipeline.data.audit.probe import out_of_fold
 from pipeline.data.lookalikes.bursts import number_in
-from pipeline.evaluation.metrics import Figure, auroc, labels_of
+from pipeline.evaluation.metrics import auroc
 
 MOST = 10_000
 """Pictures that the trivial models are tried on; more would only take longer."""
@@ -26,41 +26,40 @@ ADVICE = {
     "order of file names": "Good and defective parts were taken at different times: mix them, or light and dirt are learned.",
     "thumbnail": "Either the defects are plain to see, or good and defective parts differ in what is no defect. Look.",
 }
-FOLDS = 5
 
 
 def check_shortcuts(material: Material) -> Checked:
     """AUROC by group of models that know only size, mean colour, file name order or a 32 x 32 thumbnail."""
     chosen = _some(material)
     samples = [material.samples[index] for index in chosen]
-    defective = labels_of(samples)
-    groups = [sample.group for sample in samples]
-    folds = possible_folds(samples, FOLDS)
-    if folds < 2:
-        return Checked((Finding("note", "too few groups of each class to look for shortcuts"),), {"shortcuts": []})
     found: list[dict[str, Any]] = []
     findings = []
     for name, table in _trivial(material, chosen).items():
         if np.ptp(table, axis=0).max() == 0:  # the same for all, so it predicts nothing
             continue
-        model = (
-            make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, class_weight="balanced", max_iter=500))
-            if name == "thumbnail"
-            else RandomForestClassifier(200, min_samples_leaf=5, class_weight="balanced", random_state=0, n_jobs=-1)
-        )
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
-        scores = cross_val_predict(model, table, defective, groups=groups, cv=splitter, method="predict_proba")[:, 1]
-        figure: Figure = auroc(samples, np.asarray(scores, np.float32))
+        scores = out_of_fold(_thumbnail_model if name == "thumbnail" else _small_model, table, samples)
+        if scores is None:
+            return Checked((Finding("note", "too few groups of each class to look for shortcuts"),), {"shortcuts": []})
+        figure = auroc(samples, scores)
         told = (figure.value or 0) >= ALARM[name] and (figure.low is None or figure.low > 0.5)
         found.append({"name": name, "auroc": asdict(figure), "alarm": told})
         findings.append(
             Finding(
                 "warning" if told else "note",
-                f"{name} alone tells good from defective with AUROC {figure}" + ("" if told else ": no shortcut"),
+                f"{name} alone tells good from defective with AUROC {figure}, where 0.5 is guessing"
+                + ("" if told else ": no shortcut"),
                 ADVICE[name] if told else "",
             )
         )
     return Checked(tuple(findings), {"shortcuts": found})
+
+
+def _small_model(_: int) -> BaseEstimator:
+    return RandomForestClassifier(200, min_samples_leaf=5, class_weight="balanced", random_state=0)
+
+
+def _thumbnail_model(_: int) -> BaseEstimator:
+    return make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, class_weight="balanced", max_iter=500))
 
 
 def _some(material: Material) -> npt.NDArray[np.int64]:

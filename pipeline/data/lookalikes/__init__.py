@@ -25,8 +25,9 @@ ENOUGH = 30
 STRICT = 0.9
 """The limit then."""
 
-REPEATS = ("the same file", "the same picture saved again")
-WAYS = ("shifted or under other light", "turned or mirrored", "alike to the backbone")
+SAME_FILE = "the same file"
+REPEATS = (SAME_FILE, "the same picture saved again")
+WAYS = ("shifted, mirrored or a quarter turn", "turned or mirrored", "alike to the backbone")
 BURST = "of one burst"
 
 
@@ -49,8 +50,10 @@ class LookAlikes:
     links: tuple[Link, ...]
     clusters: npt.NDArray[np.int64]
     """The cluster's number of each picture."""
-    evidence: tuple[str, ...]
-    """What they were found with, in sentences."""
+    limits: tuple[str, ...]
+    """The correlation from which each way counts."""
+    bursts: str
+    """What shows that file numbers come in bursts; empty where they do not."""
 
 
 def find_look_alikes(
@@ -67,7 +70,7 @@ def find_look_alikes(
     if cells is not None:
         vectors = cell_vectors(cells)
         proposed.append(vectors)
-        measures.append(lambda first, second: np.asarray((vectors[0][first] * vectors[0][second]).sum(axis=1), np.float32))
+        measures.append(lambda first, second: np.asarray((vectors.known[first] * vectors.known[second]).sum(axis=1), np.float32))
     pairs = np.unique(np.concatenate([neighbours(one) for one in proposed]), axis=0)
     some, others = _random_pairs(len(facts))
 
@@ -78,34 +81,36 @@ def find_look_alikes(
         np.abs(small[first].astype(int) - small[second]).mean() <= SAME_GREY for first, second in pairs[again]
     ]  # the next exposure of a burst has the same hash, but not the same light
     found = _same_files(hashes) + _links(pairs[again], np.ones(again.sum(), np.float32), REPEATS[1])
-    evidence = []
+    limits = []
     for way, measure in zip(WAYS, measures, strict=False):
         least = limit(measure(some, others), len(facts)) if len(facts) >= ENOUGH else STRICT
         similarity = measure(pairs[:, 0], pairs[:, 1])
         found += _links(pairs[similarity >= least], similarity[similarity >= least], way)
-        evidence.append(f"{way}: correlation of {least:.2f} or more")
+        limits.append(f"{way}: correlation of {least:.2f} or more")
     best: dict[tuple[int, int], Link] = {}
     for link in found:  # the surest way first
         best.setdefault((link.first, link.second), link)
     clusters = cluster_links(best.values(), len(facts))
-    if bursts := find_bursts(paths, clusters):
-        evidence.append(bursts.evidence)
+    bursts = find_bursts(paths, clusters)
+    if bursts:
         for link in _links(np.sort(bursts.pairs, axis=1), np.zeros(len(bursts.pairs), np.float32), BURST):
             best.setdefault((link.first, link.second), link)
         clusters = cluster_links(best.values(), len(facts))
-    return LookAlikes(tuple(best.values()), clusters, tuple(evidence))
+    return LookAlikes(tuple(best.values()), clusters, tuple(limits), bursts.evidence if bursts else "")
 
 
 def pack(found: LookAlikes) -> bytes:
     """Look-alikes as bytes for the cache."""
-    return json.dumps([[(one.first, one.second, one.similarity, one.way) for one in found.links], found.evidence]).encode()
+    return json.dumps(
+        [[(one.first, one.second, one.similarity, one.way) for one in found.links], found.limits, found.bursts]
+    ).encode()
 
 
 def unpack(packed: bytes, count: int) -> LookAlikes:
     """What `pack` packed, of `count` pictures."""
-    links, evidence = json.loads(packed)
+    links, limits, bursts = json.loads(packed)
     known = tuple(Link(*one) for one in links)
-    return LookAlikes(known, cluster_links(known, count), tuple(evidence))
+    return LookAlikes(known, cluster_links(known, count), tuple(limits), bursts)
 
 
 def _same_files(hashes: Sequence[str]) -> list[Link]:

@@ -1,5 +1,6 @@
 """Pictures taken in one burst, told by the numbers in their names, where look-alikes confirm that the numbers mean it."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,8 +34,8 @@ def find_bursts(paths: Sequence[str], clusters: npt.NDArray[np.int64]) -> Bursts
     known = np.array([index for index, number in enumerate(numbers) if number is not None], np.int64)
     if len(known) < max(8, len(paths) * 0.9):
         return None
-    order = known[np.argsort([numbers[index] for index in known], kind="stable")]
-    gaps = np.log([max(1, (numbers[after] or 0) - (numbers[before] or 0)) for before, after in pairwise(order)])
+    order = np.array(sorted(known.tolist(), key=lambda index: numbers[index] or 0), np.int64)  # of any length, so not by NumPy
+    gaps = np.array([math.log(max(1, (numbers[after] or 0) - (numbers[before] or 0))) for before, after in pairwise(order)])
     threshold = _otsu(gaps)
     if threshold is None:
         return None

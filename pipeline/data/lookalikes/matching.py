@@ -90,7 +90,10 @@ def planes_of(stored: npt.NDArray[np.int8]) -> Planes:
 def rings_of(stored: npt.NDArray[np.int8]) -> Rings:
     """N x ANGLES x RADII int8 -> comparable rings; an outer ring is longer and counts more."""
     mean = stored.mean(axis=(0, 1), dtype=np.float32)
-    spread = np.sqrt(np.maximum((stored.astype(np.float32) ** 2).mean(axis=(0, 1)) - mean**2, 0))
+    square = np.zeros_like(mean)
+    for block in blocks(len(stored), 4096):
+        square += ((stored[block] - mean) ** 2).sum(axis=(0, 1)) / (len(stored) * ANGLES)
+    spread = np.sqrt(square)
     length = np.sqrt((np.arange(RADII) + 0.5) / RADII)
     return Rings(stored, mean, (length * _rarity(spread)).astype(np.float32))
 

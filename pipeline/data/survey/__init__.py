@@ -36,17 +36,19 @@ class Survey:
     samples: tuple[Sample, ...]
     facts: tuple[Facts, ...]
     skipped: tuple[Skipped, ...]
+    bad_masks: tuple[Skipped, ...]
+    """Masks that cannot be read or have not their picture's size; their pictures are kept, without them."""
 
 
 def survey(samples: Sequence[Sample], progress: Progress | None = None) -> Survey:
     """Hash and measure every picture; those that do not decode are left out and told.
 
-    What is known of a file of the same path, size and time is not read again. Raises DatasetError for a mask that cannot be read
-    or has not its picture's size: better now than in the middle of training.
+    What is known of a file of the same path, size and time is not read again.
     """
     kept: list[Sample] = []
     facts: list[Facts] = []
     skipped: list[Skipped] = []
+    bad_masks: list[Skipped] = []
     remaining = iter(samples)
     done = 0
     with Cache(f"pictures-{VERSION}") as cache, ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -66,15 +68,19 @@ def survey(samples: Sequence[Sample], progress: Progress | None = None) -> Surve
             known = cache.get([one for one in marks if one])
             places = pool.map(_hash_mask, [sample for sample, _, _ in read], [one for _, _, one in read], marks, repeat(known))
             for (sample, sha256, one), mark, mask_sha256 in zip(read, marks, places, strict=True):
-                kept.append(replace(sample, sha256=sha256, mask_sha256=mask_sha256))
                 facts.append(one)
+                if isinstance(mask_sha256, Skipped):
+                    bad_masks.append(mask_sha256)
+                    kept.append(replace(sample, sha256=sha256, mask=""))
+                    continue
+                kept.append(replace(sample, sha256=sha256, mask_sha256=mask_sha256))
                 if mark:
                     new[mark] = mask_sha256.encode()
             cache.put({one: value for one, value in new.items() if one not in known})
             done += len(batch)
             if progress:
                 progress(done, len(samples))
-    return Survey(tuple(kept), tuple(facts), tuple(skipped))
+    return Survey(tuple(kept), tuple(facts), tuple(skipped), tuple(bad_masks))
 
 
 def _look(sample: Sample, known: bytes | None) -> tuple[str, Facts] | Skipped:
@@ -94,10 +100,13 @@ def _mask_stamp(sample: Sample, facts: Facts) -> str | None:
     return f"{one}|{sample.mask_entry}|{facts.height}|{facts.width}" if one else None
 
 
-def _hash_mask(sample: Sample, facts: Facts, mark: str | None, known: Mapping[str, bytes]) -> str:
+def _hash_mask(sample: Sample, facts: Facts, mark: str | None, known: Mapping[str, bytes]) -> str | Skipped:
     if not sample.mask:
         return ""
     if mark and mark in known:
         return known[mark].decode()
-    read_place(sample, (facts.height, facts.width))
-    return hash_place(sample)
+    try:
+        read_place(sample, (facts.height, facts.width))
+        return hash_place(sample)
+    except DatasetError as error:
+        return Skipped(sample.mask, str(error))

@@ -19,7 +19,8 @@ SCALE = 40
 """Local contrast units -> int8."""
 PLANE_BLUR = 2.25
 """Standard deviation of the blur that is subtracted, in pixels of the plane: coarser structure counts as light."""
-POLAR_OVERSAMPLING = 1.6
+POLAR_SIDE = 102
+"""Side of the square that is unrolled, in pixels: 1.6 for each radius."""
 
 
 def high_pass_plane(grey: Picture) -> npt.NDArray[np.int8]:
@@ -31,11 +32,11 @@ def high_pass_plane(grey: Picture) -> npt.NDArray[np.int8]:
 def polar_plane(grey: Picture) -> npt.NDArray[np.int8]:
     """H x W grey -> ANGLES x RADII high-pass plane around the centre: turning the picture by any angle shifts its rows."""
     height, width = grey.shape
-    scale = 2 * RADII * POLAR_OVERSAMPLING / min(height, width)
-    size = max(2, round(width * scale)), max(2, round(height * scale))
-    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    centre = ((size[0] - 1) / 2, (size[1] - 1) / 2)
-    polar = cv2.warpPolar(small, (RADII, ANGLES), centre, min(size) / 2 - 0.5, cv2.WARP_POLAR_LINEAR | cv2.INTER_LINEAR)
+    side = min(height, width)  # no more than the inscribed circle is looked at
+    square = grey[(height - side) // 2 :, (width - side) // 2 :][:side, :side]
+    small = cv2.resize(square, (POLAR_SIDE, POLAR_SIDE), interpolation=cv2.INTER_AREA if side > POLAR_SIDE else cv2.INTER_LINEAR)
+    centre = ((POLAR_SIDE - 1) / 2, (POLAR_SIDE - 1) / 2)
+    polar = cv2.warpPolar(small, (RADII, ANGLES), centre, POLAR_SIDE / 2 - 0.5, cv2.WARP_POLAR_LINEAR | cv2.INTER_LINEAR)
     turn = ANGLES // 8  # the first and the last angle are neighbours
     wrapped = np.vstack([polar[-turn:], polar, polar[:turn]])
     return _quantised(_high_pass(wrapped, PLANE_BLUR)[turn:-turn])

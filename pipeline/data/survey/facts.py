@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.preprocess import Picture, read_picture
+from deploy.sharpness import sharpness
 from pipeline.data.describe import describe_picture
 from pipeline.data.survey.descriptors import ANGLES, PLANE_SIDE, RADII, difference_hash, high_pass_plane, polar_plane
 
 THUMBNAIL = 32
 """Side of the grey thumbnail in pixels."""
-SHARPNESS_SIDE = 512
-"""Sharpness is measured at no more than this many pixels of the longer side: a larger picture is not a blurred one."""
 
 Plane = npt.NDArray[np.int8]
 
@@ -35,7 +34,7 @@ class Facts:
     brightness: float
     """Mean grey value, 0..1."""
     sharpness: float
-    """Variance of the Laplacian of the grey picture."""
+    """See `deploy.sharpness`: the figure that `inspector capture --min-sharpness` goes by, too."""
     colour: tuple[float, float, float]
     """Mean blue, green and red, 0..1."""
     format: str
@@ -55,8 +54,6 @@ def measure(path: Path) -> Facts:
     picture = read_picture(path)
     height, width = picture.shape[:2]
     grey: Picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8)
-    scale = min(1.0, SHARPNESS_SIDE / max(height, width))
-    small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else grey
     kind, bits = _format(path)
     blue, green, red = (float(mean) / 255 for mean in cv2.mean(picture)[:3])
     return Facts(
@@ -66,7 +63,7 @@ def measure(path: Path) -> Facts:
         bits,
         describe_picture(path).used_bits if bits == 16 else bits,
         float(cv2.mean(grey)[0]) / 255,
-        float(cv2.Laplacian(small, cv2.CV_32F).var()),
+        sharpness(picture),
         (blue, green, red),
         kind,
         difference_hash(grey),

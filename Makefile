@@ -36,10 +36,7 @@ export: setup ## Export RUN (default: the newest) to a signed bundle for the edg
 inspect: setup ## Run BUNDLE (default: the newest) on SOURCE=folder, video or camera index.
 	$(BIN)/inspector run $(or $(BUNDLE),$(error no bundle found: export one, or give BUNDLE=bundles/NAME-1)) $(SOURCE) $(ARGS)
 
-reaudit: setup ## Say what is wrong with DATASET=folder before it is trained on.
-	$(BIN)/pipeline audit $(DATASET) $(ARGS)
-
-train: setup ## Learn the newly collected pictures in NEW=folder on top of RUN, and compare old and new.
+retrain: setup ## Learn the newly collected pictures in NEW=folder on top of RUN, and compare old and new.
 	$(BIN)/pipeline retrain $(or $(RUN),$(error no run found: train one first)) $(or $(NEW),$(error give NEW=folder)) $(ARGS)
 
 test: setup ## Run all tests; those that need something absent say what and skip.

@@ -71,7 +71,7 @@ def split(
     """Divide a dataset into train, validation and test groups: a version to train on. Later versions move no known picture."""
     from deploy.errors import DatasetError
     from pipeline.data.prepare import named_layout
-    from pipeline.data.split_command import fold_command, split_command
+    from pipeline.data.split.command import fold_command, split_command
 
     column = time_column or ("time" if by_time else None)
     if sum(option is not None for option in (folds, column, test_slice)) > 1:
@@ -92,7 +92,7 @@ def diff(
     out: Annotated[Path | None, typer.Option("--out", help="JSON file to write, with every picture that changed.")] = None,
 ) -> None:
     """Show what changed between two manifests: pictures, labels, groups, and parts of the split."""
-    from pipeline.data.differences import diff_command
+    from pipeline.data.manifest.differences import diff_command
 
     diff_command(old, new, out)
 
@@ -187,7 +187,7 @@ def demo_data(
     seed: Annotated[int, typer.Option(help="Same seed, same pictures.")] = 0,
 ) -> None:
     """Render the built-in demo line: machined parts, their defects and masks, and a conveyor video with its truth."""
-    from pipeline.data.demo_line import DEFECT_TYPES, write_demo_line
+    from pipeline.data.demo.line import DEFECT_TYPES, write_demo_line
     from pipeline.data.prepare import counting
 
     with counting("rendering") as progress:

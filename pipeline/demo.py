@@ -15,7 +15,7 @@ from deploy.command import console, say
 from deploy.errors import InspectionError, WeightsError
 from deploy.files import write_whole
 from deploy.verdict import Verdict
-from pipeline.data.demo_line import write_demo_line
+from pipeline.data.demo.line import write_demo_line
 from pipeline.data.prepare import counting, prepare
 from pipeline.export.export import export_run
 from pipeline.training.recipe import resolve_recipe

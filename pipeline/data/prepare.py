@@ -14,12 +14,12 @@ from deploy.command import console, say
 from deploy.errors import DatasetError
 from pipeline.data.groups import group_by_look
 from pipeline.data.layouts import Layout, check_any, check_classes, read_dataset
-from pipeline.data.leaks import leakage_warning
 from pipeline.data.lookalikes import Cells
 from pipeline.data.manifest import Manifest, check_unchanged, holds_manifest, read_manifest
-from pipeline.data.rules import describe_rule
 from pipeline.data.sample import SPLITS, Sample
 from pipeline.data.split import SPLIT_AFRESH, carve_validation, check_split, split_by_group
+from pipeline.data.split.leaks import leakage_warning
+from pipeline.data.split.rules import describe_rule
 from pipeline.data.survey import Skipped, survey
 from pipeline.training.recipe import FOLDER_VARIABLE
 

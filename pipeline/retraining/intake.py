@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from deploy.command import say
 from deploy.errors import DatasetError
 from pipeline.data.groups import Met, is_guessed, met_before
-from pipeline.data.leaks import leakage_warning
 from pipeline.data.manifest import Manifest
-from pipeline.data.rules import describe_rule, rule_of
 from pipeline.data.sample import SPLITS, Sample, Split
 from pipeline.data.split import group_units, split_by_group
+from pipeline.data.split.leaks import leakage_warning
+from pipeline.data.split.rules import describe_rule, rule_of
 
 
 @dataclass(frozen=True)

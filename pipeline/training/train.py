@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 
 from deploy.command import say
 from pipeline.data.augment import augment, build_augmentation
-from pipeline.data.leaks import refuse_leaks
 from pipeline.data.manifest import Manifest, write_manifest
 from pipeline.data.pictures import Item, Pictures
+from pipeline.data.split.leaks import refuse_leaks
 from pipeline.evaluation.evaluate import evaluate_run, print_evaluation
 from pipeline.evaluation.predict import fix_decision
 from pipeline.training.model import InspectionModel

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.demo_line import write_demo_dataset
+from pipeline.data.demo.line import write_demo_dataset
 from pipeline.data.layouts import read_dataset
 
 

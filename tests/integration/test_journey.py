@@ -14,7 +14,7 @@ import cv2
 import pytest
 
 from deploy.preprocess import read_picture
-from pipeline.data.demo_line import write_demo_dataset
+from pipeline.data.demo.line import write_demo_dataset
 
 BACKBONE = "mobilenetv3_small_050"
 TRAIN = ("--backbone", BACKBONE, "--from-scratch", "--input-size", "64", "--epochs", "3")

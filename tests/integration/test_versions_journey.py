@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from deploy.preprocess import read_picture
-from pipeline.data.demo_line import write_demo_dataset
+from pipeline.data.demo.line import write_demo_dataset
 from tests.integration.test_journey import BACKBONE, give
 
 TINY = ("--backbone", BACKBONE, "--from-scratch", "--input-size", "64", "--epochs", "1")

@@ -9,10 +9,10 @@ import yaml
 
 from deploy.errors import DatasetError
 from deploy.preprocess import read_picture
-from pipeline.data.demo_camera import STILL
-from pipeline.data.demo_conveyor import HEIGHT, WIDTH, plan_conveyor
-from pipeline.data.demo_line import DEFECT_TYPES, write_conveyor, write_demo_dataset
-from pipeline.data.demo_stills import LotPart, made_part, plan_lot, take_still
+from pipeline.data.demo.camera import STILL
+from pipeline.data.demo.conveyor import HEIGHT, WIDTH, plan_conveyor
+from pipeline.data.demo.line import DEFECT_TYPES, write_conveyor, write_demo_dataset
+from pipeline.data.demo.stills import LotPart, made_part, plan_lot, take_still
 
 BETWEEN_BELT_AND_METAL = 80
 

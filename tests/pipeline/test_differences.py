@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from deploy.errors import RunError
-from pipeline.data.differences import Change, Differences, compare_manifests, diff_command
 from pipeline.data.manifest import Manifest
+from pipeline.data.manifest.differences import Change, Differences, compare_manifests, diff_command
+from pipeline.data.manifest.versions import read_history, write_versions
 from pipeline.data.sample import Sample
-from pipeline.data.versions import read_history, write_versions
 from tests.pipeline.conftest import sample
 
 A, B, C = (

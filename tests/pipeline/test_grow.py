@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.errors import DatasetError
-from pipeline.data.differences import compare_manifests
 from pipeline.data.groups import GUESSED
-from pipeline.data.grow import grow
-from pipeline.data.leaks import leaks
 from pipeline.data.manifest import Manifest
-from pipeline.data.rules import rule_of
+from pipeline.data.manifest.differences import compare_manifests
 from pipeline.data.sample import SPLITS, Sample
 from pipeline.data.split import split_by_group
+from pipeline.data.split.grow import grow
+from pipeline.data.split.leaks import leaks
+from pipeline.data.split.rules import rule_of
 from tests.pipeline.conftest import sample
 from tests.pipeline.test_holdout import collections, timed
 

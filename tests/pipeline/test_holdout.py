@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.errors import DatasetError
-from pipeline.data.holdout import split_by_slice, split_by_time, straddling, time_ranges
-from pipeline.data.leaks import leaks
 from pipeline.data.sample import SPLITS, Sample
 from pipeline.data.split import folds, group_units, place, split_by_group
+from pipeline.data.split.holdout import split_by_slice, split_by_time, straddling, time_ranges
+from pipeline.data.split.leaks import leaks
 from tests.pipeline.conftest import sample
 
 START = datetime(2026, 3, 1)

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 
 from deploy.errors import DatasetError
-from pipeline.data.leaks import Leak, leakage_warning, leaks
 from pipeline.data.sample import Sample, Split
 from pipeline.data.split import check_split
+from pipeline.data.split.leaks import Leak, leakage_warning, leaks
 from tests.pipeline.conftest import sample
 
 

@@ -11,7 +11,7 @@ from deploy.errors import DatasetError, RunError
 from pipeline.data.manifest import Manifest, check_unchanged, read_manifest, slug, write_manifest
 from pipeline.data.masks import hash_place
 from pipeline.data.prepare import prepare
-from pipeline.data.rules import describe_rule, rule_of
+from pipeline.data.split.rules import describe_rule, rule_of
 from pipeline.data.survey import survey
 
 

@@ -10,9 +10,9 @@ from PIL import Image
 from deploy.cameras.folder import PictureFolder
 from deploy.errors import DatasetError
 from deploy.preprocess import Picture, Preprocessing, letterbox, read_picture
-from pipeline.data.describe import Described, describe_picture
 from pipeline.data.pictures import Pictures
 from pipeline.data.sample import Sample
+from pipeline.data.survey.describe import Described, describe_picture
 from pipeline.export.quantise import _Pictures as Calibration
 from tests.formats import HEIGHT, WIDTH, colour_files, grey_files, scene, two_level_files
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from pipeline.data.audit.finding import Checked, Finding, Material, Shown
-from pipeline.data.leaks import FORBIDDEN, Leak, leaks
 from pipeline.data.lookalikes import BURST, REPEATS, SAME_FILE, Link, cluster_links
 from pipeline.data.sample import Split
+from pipeline.data.split.leaks import FORBIDDEN, Leak, leaks
 
 AGREEMENT = 0.5
 """Where somebody named the groups, at least this share of look-alikes must be of one group for the others to mean anything."""

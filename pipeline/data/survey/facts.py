@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from deploy.preprocess import Picture, read_picture
 from deploy.sharpness import sharpness
-from pipeline.data.describe import describe_picture
+from pipeline.data.survey.describe import describe_picture
 from pipeline.data.survey.descriptors import ANGLES, PLANE_SIDE, RADII, difference_hash, high_pass_plane, polar_plane
 
 THUMBNAIL = 32

@@ -10,9 +10,9 @@ import numpy as np
 
 from deploy.errors import DatasetError
 from deploy.preprocess import Picture
-from pipeline.data.demo_camera import STILL, belt_at, draw_light, expose, lay, light_part
-from pipeline.data.demo_defects import DEFECT_TYPES, spoil
-from pipeline.data.demo_parts import Part, Plane, draw_part
+from pipeline.data.demo.camera import STILL, belt_at, draw_light, expose, lay, light_part
+from pipeline.data.demo.defects import DEFECT_TYPES, spoil
+from pipeline.data.demo.parts import Part, Plane, draw_part
 
 MAX_TILT = float(np.radians(12))
 """How far a part may lie turned on the belt, radians."""

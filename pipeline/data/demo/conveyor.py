@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.preprocess import Picture
-from pipeline.data.demo_camera import STILL, Light, Patch, belt_at, draw_light, expose, lay, light_part
-from pipeline.data.demo_parts import half_width
-from pipeline.data.demo_stills import MAX_TILT, PASSING, LotPart, made_part, stream
+from pipeline.data.demo.camera import STILL, Light, Patch, belt_at, draw_light, expose, lay, light_part
+from pipeline.data.demo.parts import half_width
+from pipeline.data.demo.stills import MAX_TILT, PASSING, LotPart, made_part, stream
 
 WIDTH, HEIGHT = 640, 360
 """Size of a frame in pixels."""

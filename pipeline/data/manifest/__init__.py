@@ -13,8 +13,8 @@ from typing import Any
 from deploy.bundle import sha256_of
 from deploy.errors import DatasetError, RunError
 from pipeline.data.masks import hash_place
-from pipeline.data.overview import overview
 from pipeline.data.sample import SPLITS, Sample, Split
+from pipeline.data.split.overview import overview
 
 COLUMNS = {
     "path": "path",

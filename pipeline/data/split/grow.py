@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.data.groups import is_guessed
-from pipeline.data.leaks import refuse_leaks
 from pipeline.data.sample import Sample, Split
 from pipeline.data.split import group_units
+from pipeline.data.split.leaks import refuse_leaks
 
 Rule = Callable[[Sequence[Sample], Mapping[str, Split]], Mapping[str, Split]]
 """Samples and the units of groups that are placed -> the part of every unit."""

@@ -8,8 +8,8 @@ from typing import TypeVar
 import numpy as np
 
 from deploy.errors import DatasetError
-from pipeline.data.leaks import refuse_leaks
 from pipeline.data.sample import SPLITS, Sample, Split
+from pipeline.data.split.leaks import refuse_leaks
 
 SHARES: Mapping[Split, float] = {"train": 0.6, "test": 0.2, "validation": 0.2}
 WITHOUT_TEST: Mapping[Split, float] = {"train": 0.75, "validation": 0.25}

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.demo_parts import CANVAS, CHAMFER, HOLE, HOLES, RADIUS, RECESS, RIM, SCALE, Part, Plane, X, Y, smooth_noise
+from pipeline.data.demo.parts import CANVAS, CHAMFER, HOLE, HOLES, RADIUS, RECESS, RIM, SCALE, Part, Plane, X, Y, smooth_noise
 
 DEFECT_TYPES = ("scratch", "crack", "dent", "stain", "chipped_edge", "missing_hole")
 

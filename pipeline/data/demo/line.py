@@ -14,9 +14,9 @@ import yaml
 
 from deploy.errors import DatasetError
 from deploy.preprocess import Picture
-from pipeline.data.demo_conveyor import FPS, HEIGHT, WIDTH, plan_conveyor, render_frames
-from pipeline.data.demo_defects import DEFECT_TYPES
-from pipeline.data.demo_stills import made_part, plan_lot, take_still
+from pipeline.data.demo.conveyor import FPS, HEIGHT, WIDTH, plan_conveyor, render_frames
+from pipeline.data.demo.defects import DEFECT_TYPES
+from pipeline.data.demo.stills import made_part, plan_lot, take_still
 
 __all__ = ["DEFECT_TYPES", "write_conveyor", "write_demo_dataset", "write_demo_line"]
 

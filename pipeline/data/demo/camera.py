@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.preprocess import Picture
-from pipeline.data.demo_parts import CANVAS, SCALE, Part, Plane
+from pipeline.data.demo.parts import CANVAS, SCALE, Part, Plane
 
 STILL = 256
 """Side of a still, and of the patch a part is placed with, in pixels."""

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from deploy.errors import DatasetError, RunError
-from pipeline.data.grow import Rule
-from pipeline.data.holdout import split_by_slice, split_by_time
-from pipeline.data.leaks import refuse_leaks
 from pipeline.data.sample import Sample, Split
 from pipeline.data.split import SHARES, group_units, spread
+from pipeline.data.split.grow import Rule
+from pipeline.data.split.holdout import split_by_slice, split_by_time
+from pipeline.data.split.leaks import refuse_leaks
 
 
 def describe_rule(rule: str) -> str:

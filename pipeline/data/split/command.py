@@ -5,18 +5,18 @@ from pathlib import Path
 
 from deploy.command import say
 from deploy.errors import DatasetError
-from pipeline.data.differences import compare_manifests, tell_changes
 from pipeline.data.groups import is_guessed
-from pipeline.data.grow import grow
-from pipeline.data.holdout import straddling, time_ranges
 from pipeline.data.layouts import Layout
 from pipeline.data.manifest import Manifest
-from pipeline.data.overview import print_folds, print_overview
+from pipeline.data.manifest.differences import compare_manifests, tell_changes
+from pipeline.data.manifest.versions import History, read_history, write_versions
 from pipeline.data.prepare import read_samples, split_samples
-from pipeline.data.rules import describe_rule, rule_of
 from pipeline.data.sample import Sample
 from pipeline.data.split import check_split, folds, place
-from pipeline.data.versions import History, read_history, write_versions
+from pipeline.data.split.grow import grow
+from pipeline.data.split.holdout import straddling, time_ranges
+from pipeline.data.split.overview import print_folds, print_overview
+from pipeline.data.split.rules import describe_rule, rule_of
 
 AFRESH = "split afresh by group with --fresh"
 
@@ -26,8 +26,8 @@ def split_command(
 ) -> list[Path]:
     """Make the next version of a dataset's manifest in `out`; returns its folder, or nothing when nothing changed.
 
-    `asked` is the rule to split by (see `pipeline.data.rules`); by default that of the version it grows from, else the split the
-    dataset brings, else by group. Raises DatasetError when the rule does not fit the data or the version before.
+    `asked` is the rule to split by (see `rules`); by default that of the version it grows from, else the split the dataset has,
+    else by group. Raises DatasetError when the rule does not fit the data or the version before.
     """
     samples, name = read_samples(source, layout=layout)
     samples = tuple(sorted(samples, key=lambda sample: sample.path))

@@ -12,8 +12,8 @@ from rich.table import Table
 from deploy.command import console, say
 from deploy.files import write_whole
 from pipeline.data.manifest import Manifest, read_manifest
-from pipeline.data.overview import count_by_part
 from pipeline.data.sample import SPLITS, Sample
+from pipeline.data.split.overview import count_by_part
 
 SHOWN = 5
 """Pictures named on the screen for each kind of change; the JSON names all."""

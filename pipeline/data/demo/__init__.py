@@ -1,0 +1,1 @@
+"""The built-in demo line: machined parts, their defects and masks, and a conveyor video with its truth."""

@@ -1,5 +1,6 @@
 """How both commands end: one clear line for the user, never a traceback for bad input."""
 
+import io
 import sys
 
 import typer
@@ -24,6 +25,9 @@ def say_error(text: str) -> None:
 
 def run(app: typer.Typer) -> None:
     """Run a command line; exit 1 with one message on an InspectionError or a file that cannot be used."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a name that the terminal cannot show is no reason to stop
     try:
         app()
     except InspectionError as error:

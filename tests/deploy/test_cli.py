@@ -240,3 +240,12 @@ def test_annotating_never_overwrites_the_source(inspector: Inspector, bundle_pat
     assert done.returncode == 1
     assert "could overwrite the source" in done.stderr
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_name_the_terminal_cannot_show_is_no_reason_to_stop(tmp_path: Path) -> None:
+    line = [sys.executable, "-c", "from deploy.cli import main; main()", "selftest", str(tmp_path / "裂纹")]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONPATH": str(Path(deploy.__file__).parents[1])}
+    done = subprocess.run(line, capture_output=True, env=environment)
+    assert done.returncode == 1
+    assert b"??" in done.stderr
+    assert b"Traceback" not in done.stderr

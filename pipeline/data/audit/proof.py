@@ -58,11 +58,15 @@ def check_proof(material: Material) -> Checked:
 def _proof(parts: int, tested: int) -> str:
     if not parts:
         return "there are no defective parts, so nothing can be shown of escapes"
-    on_test = f"on the {tested} of the test part alone, below {upper_bound(0, tested):.1%}" if tested else "none is tested on"
+    on_test = f"on the {tested} that are tested on, below {_percent(upper_bound(0, tested))}" if tested else "none is tested on"
     return (
         f"{parts} defective parts: even with no miss on all of them, escapes are only shown to be below "
-        f"{upper_bound(0, parts):.1%} (95 %); {on_test}. Below 1 % takes {WANTED} defective parts"
+        f"{_percent(upper_bound(0, parts))} (95 %); {on_test}. Below 1 % takes {WANTED} defective parts"
     )
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.01 else f"{share:.2%}"
 
 
 def _balance(material: Material) -> dict[str, dict[str, Any]]:

@@ -84,6 +84,17 @@ def test_repeats_and_siblings_of_known_pictures_are_met_again(tmp_path: Path) ->
     assert (other.repeats, other.groups) == (False, ())
 
 
+def test_parts_in_one_fixture_are_not_one_picture_saved_again(tmp_path: Path) -> None:
+    design = scene(99).astype(np.float32)
+    pictures = {}
+    for seed in range(PARTS):
+        noise = np.random.default_rng(seed).normal(0, 2, design.shape)
+        pictures[f"part{chr(97 + seed % 26)}{chr(97 + seed // 26)}.png"] = np.clip(design + noise, 0, 255).astype(np.uint8)
+    known, _ = group_by_look(survey(write(tmp_path / "old", dict(list(pictures.items())[:30]))))
+    new = write(tmp_path / "new", dict(list(pictures.items())[30:]))
+    assert not any(one.repeats for one in met_before(new, known))
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_pictures_and_flat_ones_are_no_trouble(count: int, tmp_path: Path) -> None:
     flat = {f"flat{index}.png": np.full((20 + index, 30, 3), 40 * index, np.uint8) for index in range(count)}

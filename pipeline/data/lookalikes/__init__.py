@@ -16,9 +16,9 @@ from pipeline.data.survey.facts import Facts
 
 Cells = npt.NDArray[np.float16]
 """N x D: what a backbone sees, place by place."""
-SAME_BITS, SAME_GREY = 6, 2.0
+SAME_BITS, SAME_GREY, SAME_DETAIL = 6, 2.0, 0.7
 """A picture saved again in another format or quality differs in at most so many of 256 bits of its difference hash, and its
-thumbnail by so many grey values on average."""
+thumbnail by so many grey values on average; its high-pass plane, without what all pictures share, correlates by so much."""
 RANDOM_PAIRS = 5_000
 ENOUGH = 30
 """With fewer pictures, random pairs do not tell how alike unrelated ones are."""
@@ -74,19 +74,14 @@ def find_look_alikes(
     pairs = np.unique(np.concatenate([neighbours(one) for one in proposed]), axis=0)
     some, others = _random_pairs(len(facts))
 
-    bits = np.stack([one.hash for one in facts])
-    small = np.stack([one.thumbnail for one in facts]).reshape(len(facts), -1)
-    again = np.unpackbits(bits[pairs[:, 0]] ^ bits[pairs[:, 1]], axis=1).sum(axis=1) <= SAME_BITS
-    again[again] = [
-        np.abs(small[first].astype(int) - small[second]).mean() <= SAME_GREY for first, second in pairs[again]
-    ]  # the next exposure of a burst has the same hash, but not the same light
-    found = _same_files(hashes) + _links(pairs[again], np.ones(again.sum(), np.float32), REPEATS[1])
+    found = []
     limits = []
     for way, measure in zip(WAYS, measures, strict=False):
         least = limit(measure(some, others), len(facts)) if len(facts) >= ENOUGH else STRICT
         similarity = measure(pairs[:, 0], pairs[:, 1])
         found += _links(pairs[similarity >= least], similarity[similarity >= least], way)
         limits.append(f"{way}: correlation of {least:.2f} or more")
+    found = _same_files(hashes) + _saved_again(pairs, facts) + found
     best: dict[tuple[int, int], Link] = {}
     for link in found:  # the surest way first
         best.setdefault((link.first, link.second), link)
@@ -120,6 +115,25 @@ def _same_files(hashes: Sequence[str]) -> list[Link]:
         for index, sha256 in enumerate(hashes)
         if seen.setdefault(sha256, index) != index
     ]
+
+
+def _saved_again(pairs: Indices, facts: Sequence[Facts]) -> list[Link]:
+    """Links between copies in another format or quality: hash, light and what is a picture's own are the same."""
+    bits = np.stack([one.hash for one in facts])
+    near = pairs[np.unpackbits(bits[pairs[:, 0]] ^ bits[pairs[:, 1]], axis=1).sum(axis=1) <= SAME_BITS]
+    shared = np.mean([one.plane for one in facts], axis=0) if len(facts) >= ENOUGH else 0
+    same = [
+        (first, second)
+        for first, second in near
+        # The next exposure of a burst has the same hash, but not the same light; the next part in a fixture has both.
+        if np.abs(facts[first].thumbnail.astype(int) - facts[second].thumbnail).mean() <= SAME_GREY
+        and _correlation(facts[first].plane - shared, facts[second].plane - shared) >= SAME_DETAIL
+    ]
+    return _links(np.array(same, np.int64).reshape(-1, 2), np.ones(len(same), np.float32), REPEATS[1])
+
+
+def _correlation(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+    return float((one * other).sum() / max(1e-9, float(np.linalg.norm(one) * np.linalg.norm(other))))
 
 
 def _links(pairs: Indices, similarity: Array, way: str) -> list[Link]:

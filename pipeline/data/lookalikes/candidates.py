@@ -12,7 +12,7 @@ from pipeline.data.lookalikes.matching import Array, Indices, Planes, Rings, blo
 
 NEIGHBOURS = 10
 DIMENSIONS = 256
-TABLE = 1 << 26
+TABLE = 1 << 24
 """Similarities that are in memory at once."""
 LOW_FREQUENCIES = 24
 

@@ -1,6 +1,7 @@
 """Groups that nobody named: clusters of look-alikes stand in for them, and new pictures are met again among known ones."""
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from pipeline.data.lookalikes import REPEATS, Cells, LookAlikes, find_look_alike
 from pipeline.data.sample import Sample
 from pipeline.data.survey import Survey, survey
 from pipeline.data.survey.cache import Cache
+from pipeline.training.recipe import FOLDER_VARIABLE
 
 GUESSED = "like-"
 VERSION = 1
@@ -62,8 +64,6 @@ def compare(surveyed: Survey, cells: Cells | None = None) -> LookAlikes:
 
 def met_before(new: Sequence[Sample], known: Sequence[Sample]) -> list[Met]:
     """For each new sample, what it shares with known ones. The new must be readable; known ones that are not are left aside."""
-    from pipeline.data.prepare import cells_at_hand  # which imports this module
-
     first, second = survey(new), survey(known)
     samples, known, count = (*first.samples, *second.samples), second.samples, len(new)
     look_alikes = compare(Survey(samples, (*first.facts, *second.facts), (), ()), cells_at_hand(samples))
@@ -80,6 +80,16 @@ def met_before(new: Sequence[Sample], known: Sequence[Sample]) -> list[Met]:
         Met(tuple(dict.fromkeys(repeated[sample.sha256])), tuple(dict.fromkeys(by_cluster[cluster])))
         for sample, cluster in zip(first.samples, look_alikes.clusters[:count].tolist(), strict=True)
     ]
+
+
+def cells_at_hand(samples: Sequence[Sample]) -> Cells | None:
+    """Features of a frozen backbone to find look-alikes with, where its weights lie in the weights folder; else None."""
+    if FOLDER_VARIABLE not in os.environ:
+        return None
+    from pipeline.training.features import features_at_hand  # torch takes seconds to import
+
+    features = features_at_hand(samples)
+    return features.cells if features else None
 
 
 def _digest(content: object) -> str:

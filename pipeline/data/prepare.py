@@ -1,6 +1,5 @@
 """From a folder to a manifest: read, check, hash, group, split, and say aloud what was found."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,16 +11,14 @@ from rich.progress import Progress
 
 from deploy.command import console, say
 from deploy.errors import DatasetError
-from pipeline.data.groups import group_by_look
+from pipeline.data.groups import cells_at_hand, group_by_look
 from pipeline.data.layouts import Layout, check_any, check_classes, read_dataset
-from pipeline.data.lookalikes import Cells
 from pipeline.data.manifest import Manifest, check_unchanged, holds_manifest, read_manifest
 from pipeline.data.sample import SPLITS, Sample
 from pipeline.data.split import SPLIT_AFRESH, carve_validation, check_split, split_by_group
 from pipeline.data.split.leaks import leakage_warning
 from pipeline.data.split.rules import describe_rule
 from pipeline.data.survey import Skipped, survey
-from pipeline.training.recipe import FOLDER_VARIABLE
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
@@ -105,16 +102,6 @@ def read_samples(source: Path, both_classes: bool = True, layout: Layout | None 
         f"{len({sample.group for sample in samples})} groups from {groups_from}",
     )
     return samples, dataset.name
-
-
-def cells_at_hand(samples: Sequence[Sample]) -> Cells | None:
-    """Features of a frozen backbone to find look-alikes with, where its weights lie in the weights folder; else None."""
-    if FOLDER_VARIABLE not in os.environ:
-        return None
-    from pipeline.training.features import features_at_hand  # torch takes seconds to import
-
-    features = features_at_hand(samples)
-    return features.cells if features else None
 
 
 def split_samples(samples: Sequence[Sample], seed: int, resplit: bool) -> tuple[tuple[Sample, ...], str]:

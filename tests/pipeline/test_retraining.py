@@ -247,5 +247,5 @@ def test_what_a_backbone_sees_counts_where_weights_are_at_hand(
         cells[0] = cells[6]  # the new one is like the sixth known one
         return cells
 
-    monkeypatch.setattr("pipeline.data.prepare.cells_at_hand", cells_at_hand)
+    monkeypatch.setattr("pipeline.data.groups.cells_at_hand", cells_at_hand)
     assert met_before(new, old.samples)[0].groups == (old.samples[5].group,)

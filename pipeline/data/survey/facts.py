@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from deploy.preprocess import Picture, read_picture
 from deploy.sharpness import sharpness
+from deploy.tiff import is_tiff
 from pipeline.data.survey.describe import describe_picture
 from pipeline.data.survey.descriptors import ANGLES, PLANE_SIDE, RADII, difference_hash, high_pass_plane, polar_plane
 
@@ -54,14 +55,14 @@ def measure(path: Path) -> Facts:
     picture = read_picture(path)
     height, width = picture.shape[:2]
     grey: Picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8)
-    kind, bits = _format(path)
+    kind, bits, used_bits = _format(path)
     blue, green, red = (float(mean) / 255 for mean in cv2.mean(picture)[:3])
     return Facts(
         width,
         height,
         bool((picture[..., 0] == picture[..., 1]).all() and (picture[..., 0] == picture[..., 2]).all()),
         bits,
-        describe_picture(path).used_bits if bits == 16 else bits,
+        used_bits,
         float(cv2.mean(grey)[0]) / 255,
         sharpness(picture),
         (blue, green, red),
@@ -73,18 +74,18 @@ def measure(path: Path) -> Facts:
     )
 
 
-def _format(path: Path) -> tuple[str, int]:
-    """What the first bytes say the file is, and the bits of one value."""
+def _format(path: Path) -> tuple[str, int, int]:
+    """What the first bytes say the file is, the bits of one value, and those that the largest needs."""
     with path.open("rb") as stream:
         head = stream.read(32)
-    if head.startswith(b"\x89PNG"):
-        return "PNG", 16 if head[24] == 16 else 8
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "TIFF", describe_picture(path).bits
-    for start, name in ((b"\xff\xd8", "JPEG"), (b"BM", "BMP"), (b"RIFF", "WEBP")):
+    tiff = is_tiff(head)
+    if tiff or (head.startswith(b"\x89PNG") and head[24] == 16):
+        described = describe_picture(path)
+        return "TIFF" if tiff else "PNG", described.bits, described.used_bits if described.bits == 16 else described.bits
+    for start, name in ((b"\xff\xd8", "JPEG"), (b"\x89PNG", "PNG"), (b"BM", "BMP"), (b"RIFF", "WEBP")):
         if head.startswith(start):
-            return name, 8
-    return "unknown", 8
+            return name, 8, 8
+    return "unknown", 8, 8
 
 
 ARRAYS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {

@@ -17,7 +17,7 @@ from deploy.preprocess import Picture, read_picture
 from pipeline.data.annotations.annotated import Annotated
 from pipeline.data.annotations.coco import Coco, canonical, marks_of, read_coco
 from pipeline.data.annotations.labelme import read_labelme
-from pipeline.data.annotations.shapes import draw
+from pipeline.data.annotations.shapes import Box, draw
 from pipeline.data.annotations.voc import read_voc
 from pipeline.data.card import read_card
 from pipeline.data.sample import Sample
@@ -31,29 +31,35 @@ def read_place(sample: Sample, size: tuple[int, int]) -> Picture:
 
     Raises DatasetError for what cannot be read, or is of another size.
     """
-    return np.asarray(read_shades(sample, size)[..., 0] > INSIDE, np.uint8)
+    return np.asarray(np.maximum(*read_shades(sample, size))[..., 0] > INSIDE, np.uint8)
 
 
-def read_shades(sample: Sample, size: tuple[int, int]) -> Picture:
-    """The mask with the shades of its edges: H x W x 3, 0..255; else as `read_place`."""
+def read_shades(sample: Sample, size: tuple[int, int]) -> tuple[Picture, Picture]:
+    """What tells the place exactly, with the shades of its edges, and the boxes it is somewhere in: each H x W x 3, 0..255.
+
+    Raises DatasetError as `read_place` does.
+    """
+    exact, boxed = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
     file = sample.mask_file
-    if file is None:
-        return np.zeros((*size, 3), np.uint8)
-    if file.suffix.lower() not in (".json", ".xml"):
+    if file is not None and file.suffix.lower() not in (".json", ".xml"):
         mask = read_picture(file)
         _check_size(file, mask.shape[:2], sample, size, "a mask must have its picture's size")
-        return mask * 255 if mask.max() == 1 else mask  # some tools write 0 and 1
-    annotated = _annotated(sample, file)
-    stated = annotated.height or size[0], annotated.width or size[1]
-    _check_size(file, stated, sample, size, "annotate the picture as it is, rotated as its EXIF says")
-    plane = np.zeros(size, np.uint8)
-    card = read_card(Path(sample.origin))
-    for mark in annotated.marks:
-        if not card.is_good(mark.name):
-            try:
-                draw(mark.shape, plane)
-            except ValueError as error:
-                raise DatasetError(f"{file}: {mark.name!r} of {sample.path} is {error}; draw it again") from error
+        return mask * 255 if mask.max() == 1 else mask, _shaded(boxed)  # some tools write 0 and 1
+    if file is not None:
+        annotated = _annotated(sample, file)
+        stated = annotated.height or size[0], annotated.width or size[1]
+        _check_size(file, stated, sample, size, "annotate the picture as it is, rotated as its EXIF says")
+        card = read_card(Path(sample.origin))
+        for mark in annotated.marks:
+            if not card.is_good(mark.name):
+                try:
+                    draw(mark.shape, boxed if isinstance(mark.shape, Box) else exact)
+                except ValueError as error:
+                    raise DatasetError(f"{file}: {mark.name!r} of {sample.path} is {error}; draw it again") from error
+    return _shaded(exact), _shaded(boxed)
+
+
+def _shaded(plane: Picture) -> Picture:
     return np.repeat(plane[..., None] * np.uint8(255), 3, axis=2)
 
 

@@ -1,16 +1,18 @@
-"""Samples as tensors: decoded, letterboxed by the edge's own code, cached at training size."""
+"""Samples as tensors: decoded once, cached at training size, varied each time they are asked for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from deploy.preprocess import Picture, Preprocessing, letterbox, read_picture
-from pipeline.data.masks import INSIDE, read_shades
+from deploy.preprocess import Preprocessing
+from pipeline.data.augment import augment, build_augmentation
+from pipeline.data.augment.cut_paste import cut_defects
+from pipeline.data.augment.settings import Augmentation
+from pipeline.data.example import DEFECT, UNKNOWN, Example, read_example
 from pipeline.data.sample import Sample
 
 CACHE_BYTES = 3 << 30
@@ -26,50 +28,38 @@ class Item(NamedTuple):
     """1.0 is defective."""
     mask: Tensor
     """H x W, uint8, 1 where the defect is."""
-    mask_known: Tensor
-    """False for a defective picture without a mask, or with an empty one. Good pictures have a known, empty one."""
+    known: Tensor
+    """H x W, uint8, 1 where the mask tells the truth: nowhere in a defective picture whose place nobody told, outside the boxes
+    where only boxes tell it, everywhere else."""
 
 
 class Pictures(Dataset[Item]):
-    """The samples of one split."""
+    """The samples of one split, as they are, or varied anew each time as `augmentation` says.
 
-    def __init__(
-        self,
-        samples: Sequence[Sample],
-        spec: Preprocessing,
-        change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
-    ) -> None:
+    Variation draws from torch's generator alone. Pasted defects are cut from these very samples. Raises DatasetError for a
+    sample that cannot be read, RunError for an augmentation that does not fit the input.
+    """
+
+    def __init__(self, samples: Sequence[Sample], spec: Preprocessing, augmentation: Augmentation | None = None) -> None:
         self.samples = samples
         self.spec = spec
-        self.change = change
+        self.changes = build_augmentation(augmentation, spec) if augmentation else None
         # Filled before loader workers fork, so that they share it.
         room = CACHE_BYTES // (spec.height * spec.width * 4)
-        self._cache = [self._decode(sample) for sample in samples[:room]]
+        self._cache = [read_example(sample, spec) for sample in samples[:room]]
+        if self.changes and self.changes.cut_paste:
+            masked = [index for index, sample in enumerate(samples) if sample.label == "defective" and sample.mask]
+            self.changes = replace(self.changes, bank=cut_defects(map(self._example, masked)))
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Item:
-        sample = self.samples[index]
-        framed, mask = self._cache[index] if index < len(self._cache) else self._decode(sample)
-        picture = torch.from_numpy(framed).permute(2, 0, 1).flip(0)  # BGR to RGB
-        place = torch.from_numpy(mask)
-        if self.change is not None:
-            picture, place = self.change(picture, place)
-        known = sample.label == "good" or bool(mask.any())  # an empty mask of a defective picture says nothing of the place
-        return Item(picture, torch.tensor(float(sample.label == "defective")), place, torch.tensor(known))
+        example = self._example(index)
+        if self.changes:
+            example = augment(self.changes, example)
+        mask, known = example.truth == DEFECT, example.truth != UNKNOWN
+        return Item(example.picture, torch.tensor(float(example.defective)), mask.byte(), known.byte())
 
-    def _decode(self, sample: Sample) -> tuple[Picture, Picture]:
-        picture = read_picture(sample.file)
-        return letterbox(picture, self.spec), read_mask(sample, picture.shape[:2], self.spec)
-
-
-def read_mask(sample: Sample, size: tuple[int, int], spec: Preprocessing) -> Picture:
-    """The sample's mask, letterboxed as its picture of `size` (height, width) is: H x W, 1 where the defect is."""
-    if not sample.mask:
-        return np.zeros((spec.height, spec.width), np.uint8)
-    mask = read_shades(sample, size)
-    if max(size) > max(spec.height, spec.width):
-        mask = np.asarray(cv2.dilate(mask, np.ones((3, 3), np.uint8)), np.uint8)  # thin cracks must survive the shrinking
-    black = spec.model_copy(update={"pad_bgr": (0, 0, 0)})
-    return (letterbox(mask, black)[..., 0] > INSIDE).astype(np.uint8)
+    def _example(self, index: int) -> Example:
+        return self._cache[index] if index < len(self._cache) else read_example(self.samples[index], self.spec)

@@ -28,8 +28,8 @@ def split_by_group(samples: Sequence[Sample], seed: int = 0, shares: Mapping[Spl
 def folds(samples: Sequence[Sample], k: int, seed: int = 0) -> list[tuple[Sample, ...]]:
     """`k` splits of all samples; over them every group is in the test part exactly once.
 
-    Split i tests on fold i, takes fold i + 1 for validation and learns from the rest. Raises DatasetError for fewer than three
-    folds, or fewer groups of a class than folds.
+    The other folds are learned from, but for as many groups for validation as any split has. Raises DatasetError for fewer than
+    three folds, or fewer groups of a class than folds.
     """
     if k < 3:
         raise DatasetError(f"{k} folds; expected 3 or more: one to test on, one for validation, the rest to learn from")
@@ -42,15 +42,15 @@ def folds(samples: Sequence[Sample], k: int, seed: int = 0) -> list[tuple[Sample
                 "choose fewer folds, or add pictures of other parts"
             )
     names = [str(number) for number in range(k)]
-    chosen = spread(samples, seed, dict.fromkeys(names, 1 / k))
-    parts: list[dict[str, Split]] = [
-        {
-            unit: "test" if fold == names[i] else "validation" if fold == names[(i + 1) % k] else "train"
-            for unit, fold in chosen.items()
-        }
-        for i in range(k)
-    ]
-    return [place(samples, one) for one in parts]
+    fold_of = spread(samples, seed, dict.fromkeys(names, 1 / k))
+    held_out = SHARES["validation"] * k / (k - 1)
+    shares: dict[Split, float] = {"train": 1 - held_out, "validation": held_out}
+    splits = []
+    for name in names:
+        tested: dict[str, Split] = {unit: "test" for unit, fold in fold_of.items() if fold == name}
+        rest = [sample for sample in samples if units[sample.group] not in tested]
+        splits.append(place(samples, tested | spread(rest, seed, shares)))
+    return splits
 
 
 def spread(

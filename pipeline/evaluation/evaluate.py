@@ -15,6 +15,7 @@ from pipeline.data.layouts import Layout
 from pipeline.data.manifest import Manifest, check_unchanged, holds_manifest
 from pipeline.data.prepare import read_samples, take_version
 from pipeline.data.sample import Sample
+from pipeline.evaluation.heatmaps import HeatmapQuality, HeatmapTally
 from pipeline.evaluation.metrics import (
     Counts,
     Figure,
@@ -49,6 +50,8 @@ class Evaluation:
     """Pictures among these that the run has learned from, by their own hash or their group's name."""
     trained_on: dict[str, Any] | None = None
     """Identity of the manifest the run was trained on."""
+    heatmaps: HeatmapQuality | None = None
+    """Heatmaps against masks, where they were looked at."""
 
     @property
     def groups_are_guessed(self) -> bool:
@@ -104,6 +107,7 @@ class Evaluation:
             "statement": self.statement(),
             "learned": self.learned,
             "caveats": self.caveats(),
+            **(self.heatmaps.metrics() if self.heatmaps else {}),
         }
 
 
@@ -114,6 +118,7 @@ def assess(
     decision: Decision,
     learned: int = 0,
     trained_on: Manifest | None = None,
+    heatmaps: HeatmapQuality | None = None,
 ) -> Evaluation:
     """Judge scores N of samples N by a run that was `trained_on` a manifest."""
     parts = part_scores(samples, scores)
@@ -128,6 +133,7 @@ def assess(
         count_by_type(parts, decision.thresholds),
         learned,
         trained_on.identity() if trained_on else None,
+        heatmaps,
     )
 
 
@@ -138,13 +144,15 @@ def evaluate_samples(
     model: InspectionModel,
     recipe: Recipe,
     decision: Decision,
-    trained_on: Manifest,
+    trained_on: Manifest | None,
     learned: int = 0,
 ) -> Evaluation:
     """Score samples, and write metrics.json and report.html into `folder`."""
     infer = torch_infer(model, decision.temperature)
     spec = recipe.preprocessing()
-    evaluation = assess(name, samples, predict(samples, spec, infer), decision, learned, trained_on)
+    tally = HeatmapTally(spec)
+    scores = predict(samples, spec, infer, tally.see)
+    evaluation = assess(name, samples, scores, decision, learned, trained_on, tally.quality())
     write_whole(folder / "metrics.json", json.dumps(evaluation.metrics(), indent=2))
     write_report(evaluation, recipe, infer, folder / "report.html")
     return evaluation
@@ -167,6 +175,10 @@ def print_evaluation(evaluation: Evaluation) -> None:
     table.add_row("sent to review", str(evaluation.counts.review))
     for kind, counts in evaluation.by_type.items():
         table.add_row(f"  escapes of type {kind}", str(counts.escape))
+    if evaluation.heatmaps and evaluation.heatmaps.masked_pictures:
+        table.add_row("heatmap peak on the defect (parts with a mask)", str(evaluation.heatmaps.localised))
+        table.add_row("AUROC of the heatmap's cells", str(evaluation.heatmaps.pixel_auroc))
+        table.add_row("average precision of the heatmap's cells", str(evaluation.heatmaps.pixel_average_precision))
     console.print(table)
     say(evaluation.statement())
     if evaluation.trained_on:

@@ -3,17 +3,23 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 from scipy.stats import beta
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from deploy.verdict import Thresholds, Verdict, decide, part_probability
 from pipeline.data.sample import Sample
 
 Scores = npt.NDArray[np.float64]
+Amounts = npt.NDArray[np.float64]
+Table = Any
+"""Groups x scores: a numpy array, or a sparse one of scipy."""
 CONFIDENCE = 0.95
+AT_ONCE = 4_000_000
+"""Amounts of resamples in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -79,37 +85,69 @@ def upper_bound(count: int, total: int) -> float:
 
 def labels_of(samples: Sequence[Sample]) -> npt.NDArray[np.bool_]:
     """N, True for defective."""
-    return np.array([sample.label == "defective" for sample in samples])
+    return np.array([sample.label == "defective" for sample in samples], np.bool_)
 
 
 def auroc(samples: Sequence[Sample], scores: Scores) -> Figure:
     """Area under the ROC curve over pictures, with a bootstrap interval over groups."""
-    return _bootstrapped(samples, scores, lambda truth, values: float(roc_auc_score(truth, values)))
+    return bootstrapped(area_under_roc, *counts_of(samples, scores))
 
 
 def average_precision(samples: Sequence[Sample], scores: Scores) -> Figure:
     """Average precision over pictures, with a bootstrap interval over groups."""
-    return _bootstrapped(samples, scores, lambda truth, values: float(average_precision_score(truth, values)))
+    return bootstrapped(precision_of_ranks, *counts_of(samples, scores))
 
 
-def _bootstrapped(
-    samples: Sequence[Sample], scores: Scores, measure: Callable[[npt.NDArray[np.bool_], Scores], float], repetitions: int = 1000
+def area_under_roc(positive: Amounts, negative: Amounts) -> Amounts:
+    """... x L amounts of two classes at L distinct scores, the highest first -> ..., the AUROC; ties count half."""
+    outranked = np.cumsum(positive, axis=-1) - positive / 2
+    return np.asarray((outranked * negative).sum(axis=-1) / (positive.sum(axis=-1) * negative.sum(axis=-1)))
+
+
+def precision_of_ranks(positive: Amounts, negative: Amounts) -> Amounts:
+    """Average precision, of the same."""
+    found = np.cumsum(positive, axis=-1)
+    precision = found / np.maximum(found + np.cumsum(negative, axis=-1), 1)
+    return np.asarray((positive * precision).sum(axis=-1) / positive.sum(axis=-1))
+
+
+def bootstrapped(
+    measure: Callable[[Amounts, Amounts], Amounts], positive: Table, negative: Table, repetitions: int = 1000
 ) -> Figure:
-    truth = labels_of(samples)
-    if truth.all() or not truth.any():
+    """The measure of G x L amounts of two classes at L scores, the highest first, with an interval over the G groups.
+
+    What a resample holds is a sum over its groups: the scores are sorted once, not once for each resample.
+    """
+    groups, levels = positive.shape
+    if not positive.sum() or not negative.sum():
         return Figure(None, None, None)
-    names, group = np.unique([sample.group for sample in samples], return_inverse=True)
-    members = [np.flatnonzero(group == number) for number in range(len(names))]
     random = np.random.default_rng(0)
     values = []
-    for _ in range(repetitions):
-        chosen = np.concatenate([members[number] for number in random.integers(len(names), size=len(names))])
-        if 0 < truth[chosen].sum() < len(chosen):
-            values.append(measure(truth[chosen], scores[chosen]))
-    if np.ptp(values) == 0:  # perfect, or one group: resampling knows nothing of what it has not seen
-        return Figure(measure(truth, scores), None, None)
-    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Figure(measure(truth, scores), float(low), float(high))
+    at_once = max(1, AT_ONCE // max(groups, levels))
+    for start in range(0, repetitions, at_once):
+        drawn = [random.integers(groups, size=groups) for _ in range(min(at_once, repetitions - start))]
+        weights = np.array([np.bincount(one, minlength=groups) for one in drawn], np.float64)
+        both = weights @ positive, weights @ negative
+        usable = (both[0].sum(axis=1) > 0) & (both[1].sum(axis=1) > 0)
+        values.append(measure(both[0][usable], both[1][usable]))
+    every = np.ones(groups)
+    value = float(measure(every @ positive, every @ negative))
+    resampled = np.concatenate(values)
+    if np.ptp(resampled) == 0:  # perfect, or one group: resampling knows nothing of what it has not seen
+        return Figure(value, None, None)
+    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Figure(value, float(low), float(high))
+
+
+def counts_of(samples: Sequence[Sample], scores: Scores) -> tuple[Table, Table]:
+    """Groups x distinct scores, the highest first: pictures that are defective, and that are good."""
+    names, group = np.unique([sample.group for sample in samples], return_inverse=True)
+    levels, level = np.unique(-scores, return_inverse=True)
+    defective, shape = labels_of(samples), (len(names), len(levels))
+    return (
+        csr_array((defective.astype(np.float64), (group, level)), shape=shape),
+        csr_array((~defective * 1.0, (group, level)), shape=shape),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Scores of samples, by the torch graph or by any engine, through the edge's own preprocessing."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from deploy.engines import Answer
@@ -18,6 +19,8 @@ from pipeline.training.recipe import Recipe
 from pipeline.training.run import Decision
 
 Infer = Callable[[Picture], Answer]
+See = Callable[[Sequence[Sample], Sequence[tuple[int, int]], npt.NDArray[np.float32]], None]
+"""Gets N samples, the (height, width) of their pictures, and their heatmaps N x h x w, 0..1."""
 BATCH = 16
 
 
@@ -33,15 +36,16 @@ def torch_infer(model: InspectionModel, temperature: float) -> Infer:
     return infer
 
 
-def frames_of(samples: Sequence[Sample], spec: Preprocessing) -> Iterator[Picture]:
-    """Batches of letterboxed pictures, N x H x W x 3."""
+def predict(samples: Sequence[Sample], spec: Preprocessing, infer: Infer, see: See | None = None) -> Scores:
+    """N defect probabilities; `see` is shown the heatmaps as they come."""
+    scores = np.empty(len(samples))
     for start in range(0, len(samples), BATCH):
-        yield np.stack([letterbox(read_picture(sample.file), spec) for sample in samples[start : start + BATCH]])
-
-
-def predict(samples: Sequence[Sample], spec: Preprocessing, infer: Infer) -> Scores:
-    """N defect probabilities."""
-    scores = np.concatenate([infer(frames).defect for frames in frames_of(samples, spec)]).astype(np.float64)
+        batch = samples[start : start + BATCH]
+        pictures = [read_picture(sample.file) for sample in batch]
+        answer = infer(np.stack([letterbox(picture, spec) for picture in pictures]))
+        scores[start : start + BATCH] = answer.defect
+        if see is not None and np.isfinite(answer.defect).all():
+            see(batch, [(picture.shape[0], picture.shape[1]) for picture in pictures], answer.heatmap)
     if not np.isfinite(scores).all():
         raise EngineError(f"{(~np.isfinite(scores)).sum()} of {len(scores)} answers are no numbers; this model cannot be used")
     return scores

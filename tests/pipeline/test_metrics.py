@@ -2,19 +2,25 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from deploy.errors import DatasetError
 from deploy.verdict import Thresholds, Verdict, decide
+from pipeline.evaluation import metrics
 from pipeline.evaluation.calibration import fit_temperature
 from pipeline.evaluation.metrics import (
     PartScore,
+    area_under_roc,
     auroc,
     average_precision,
+    bootstrapped,
     count_by_type,
     count_verdicts,
+    counts_of,
     part_scores,
+    precision_of_ranks,
     rate,
     upper_bound,
 )
@@ -62,6 +68,44 @@ def test_auroc_interval_is_wider_when_pictures_share_groups() -> None:
     assert narrow.low is not None
     assert wide.high - wide.low > narrow.high - narrow.low
     assert narrow.low < (narrow.value or 0) < narrow.high
+
+
+RANKED = st.lists(st.tuples(st.booleans(), st.sampled_from("abcde"), st.integers(0, 8)), min_size=2, max_size=40)
+
+
+@settings(max_examples=40)
+@given(RANKED)
+def test_figures_are_scikit_learn_s_and_intervals_those_of_resampled_groups(rows: list[tuple[bool, str, int]]) -> None:
+    truth, scores = np.array([bad for bad, _, _ in rows]), np.array([score / 8 for _, _, score in rows])
+    assume(0 < truth.sum() < len(truth))
+    samples = [sample(group, "dent" if bad else "") for bad, group, _ in rows]
+    names = sorted({group for _, group, _ in rows})
+    members = [[index for index, row in enumerate(rows) if row[1] == name] for name in names]
+    random = np.random.default_rng(0)
+    drawn = [[index for number in random.integers(len(names), size=len(names)) for index in members[number]] for _ in range(10)]
+    drawn = [one for one in drawn if 0 < truth[one].sum() < len(one)]
+    assume(drawn)
+    for measure, theirs in ((area_under_roc, roc_auc_score), (precision_of_ranks, average_precision_score)):
+        figure = bootstrapped(measure, *counts_of(samples, scores), 10)
+        assert figure.value == pytest.approx(theirs(truth, scores), abs=1e-12)
+        resampled = [theirs(truth[one], scores[one]) for one in drawn]
+        if figure.low is None:
+            assert np.ptp(resampled) < 1e-9
+        else:
+            assert (figure.low, figure.high) == pytest.approx(tuple(np.quantile(resampled, [0.025, 0.975])), abs=1e-12)
+
+
+def test_resamples_taken_in_several_goes_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    samples = [sample(f"p{index}", "dent" if index % 2 else "") for index in range(30)]
+    scores = random.normal(size=30)
+    whole = auroc(samples, scores)
+    monkeypatch.setattr(metrics, "AT_ONCE", 70)
+    assert auroc(samples, scores) == whole
+
+
+def test_no_pictures_have_no_auroc() -> None:
+    assert auroc([], np.array([])).value is None
 
 
 def test_one_class_has_no_auroc() -> None:

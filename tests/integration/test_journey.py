@@ -1,6 +1,8 @@
 """The main job end to end, through the commands a user gives, on a small demo line."""
 
+import contextlib
 import csv
+import io
 import json
 import os
 import re
@@ -8,7 +10,11 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import pytest
@@ -38,6 +44,31 @@ def give(name: str, *words: object, home: Path, code: int = 0) -> str:
     assert done.returncode == code, said
     assert "Traceback" not in said
     return said
+
+
+def give_here(name: str, *words: object, home: Path, code: int = 0) -> str:
+    """As `give`, in this process, which has long loaded what a new one would load for seconds."""
+    main: Callable[[], None] = import_module({"pipeline": "pipeline.cli", "inspector": "deploy.cli"}[name]).main
+    line, environment = command(name, *words, home=home)
+    before, said = Path.cwd(), io.StringIO()
+    os.chdir(home)
+    try:
+        with (
+            patch.object(sys, "argv", [name, *line[3:]]),
+            patch.dict(os.environ, environment, clear=True),
+            patch("huggingface_hub.constants.HF_HUB_OFFLINE", True),  # which a process reads from its environment once
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")  # libraries' own, which a process only prints
+            with pytest.raises(SystemExit) as ended:  # anything else would be a traceback
+                main()
+    finally:
+        os.chdir(before)
+    words_said = " ".join(said.getvalue().split())
+    assert (ended.value.code or 0) == code, words_said
+    return words_said
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +126,7 @@ def test_evaluating_again_gives_the_same_figures(home: Path, run: Path) -> None:
 
 
 def test_evaluating_on_what_was_learned_is_told(home: Path, run: Path, line: Path) -> None:
-    said = give("pipeline", "evaluate", run, line, "--out", home / "flattered", home=home)
+    said = give_here("pipeline", "evaluate", run, line, "--out", home / "flattered", home=home)
     assert "show what the run learned from: the figures flatter it" in said
     assert "flatter it" in (home / "flattered" / "report.html").read_text()
     assert (home / "flattered" / "metrics.json").is_file()
@@ -118,7 +149,7 @@ def test_one_changed_byte_is_found(home: Path, bundle: Path, name: str, tmp_path
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
     (copy / name).write_bytes(content)
-    said = give("inspector", "selftest", copy, home=home, code=1)
+    said = give_here("inspector", "selftest", copy, home=home, code=1)
     assert f"{name}" in said
     assert "changed after export" in said
 
@@ -190,7 +221,7 @@ def test_an_interrupted_training_goes_on(how: signal.Signals, line: Path, tmp_pa
     finally:
         process.kill()
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [partial.name]
-    assert "is unfinished" in give("pipeline", "evaluate", tmp_path / "runs" / "demo-line-0001", home=tmp_path, code=1)
+    assert "is unfinished" in give_here("pipeline", "evaluate", tmp_path / "runs" / "demo-line-0001", home=tmp_path, code=1)
     said = give("pipeline", *words, home=tmp_path)
     assert "going on with the interrupted training" in said
     assert "epoch 1/6" not in said
@@ -220,7 +251,7 @@ def test_damaged_pictures_are_told_and_the_rest_trains(home: Path, tmp_path: Pat
     good[1].write_text("no picture")
     whole = cv2.imencode(".jpg", read_picture(good[2]))[1].tobytes()
     good[2].write_bytes(whole[: len(whole) // 2])
-    said = give("pipeline", "train", tmp_path / "line", *TRAIN, "--out", tmp_path / "runs", home=tmp_path)
+    said = give_here("pipeline", "train", tmp_path / "line", *TRAIN, "--out", tmp_path / "runs", home=tmp_path)
     assert "left out 3 of 36 pictures" in said
     assert (tmp_path / "runs" / "demo-line-0001" / "metrics.json").is_file()
 
@@ -245,18 +276,18 @@ def test_bad_input_gets_one_clear_sentence(words: tuple[str, ...], expected: str
     if not (home / "one-class").is_dir():
         (home / "one-class").mkdir()
         (home / "one-class" / "good").symlink_to(line / "good")
-    said = give(words[0], *words[1:], home=home, code=1)
+    said = give_here(words[0], *words[1:], home=home, code=1)
     assert expected in said
     assert said.startswith(("error:", "source weights"))
 
 
 @pytest.mark.parametrize("name", ["pipeline", "inspector"])
 def test_help_has_an_example_for_every_command(name: str, home: Path) -> None:
-    overview = give(name, "--help", home=home)
+    overview = give_here(name, "--help", home=home)
     commands = {
         "pipeline": ("split", "manifest diff", "train", "evaluate", "export", "retrain", "demo-data", "demo"),
         "inspector": ("run", "selftest"),
     }[name]
     for one in commands:
         assert one.split()[0] in overview
-        assert f"Example: {name} {one}" in give(name, *one.split(), "--help", home=home)
+        assert f"Example: {name} {one}" in give_here(name, *one.split(), "--help", home=home)

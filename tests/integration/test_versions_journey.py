@@ -12,7 +12,7 @@ import pytest
 
 from deploy.preprocess import read_picture
 from pipeline.data.demo.line import write_demo_dataset
-from tests.integration.test_journey import BACKBONE, give
+from tests.integration.test_journey import BACKBONE, give, give_here
 
 TINY = ("--backbone", BACKBONE, "--from-scratch", "--input-size", "64", "--epochs", "1")
 Rows = list[dict[str, str]]
@@ -71,7 +71,9 @@ def test_versions_grow_and_tell_what_changed(line: Path, tmp_path: Path) -> None
     assert "defective parts: without a single miss they show, with 95 % confidence, an escape rate below" in said
     first, second = tmp_path / "manifests" / "demo-line-v1", tmp_path / "manifests" / "demo-line-v2"
     assert about(first)["parent"] is None
-    assert "nothing changed since demo-line-v1: nothing is written" in give("pipeline", "split", line, "--seed", 5, home=tmp_path)
+    assert "nothing changed since demo-line-v1: nothing is written" in give_here(
+        "pipeline", "split", line, "--seed", 5, home=tmp_path
+    )
     assert not second.exists()
 
     before = parts(first)
@@ -84,7 +86,7 @@ def test_versions_grow_and_tell_what_changed(line: Path, tmp_path: Path) -> None
     gone.unlink()
     write(line / "groups.csv", [row for row in read(line / "groups.csv") if row["file"] != learned[0]])
     cv2.imwrite(str(changed), 255 - read_picture(changed))
-    said = give("pipeline", "split", line, home=tmp_path)
+    said = give_here("pipeline", "split", line, home=tmp_path)
     assert "since demo-line-v1, whose pictures keep their part: 4 pictures added: good/again_0.png" in said
     assert f"1 pictures removed: {learned[0]}" in said
     assert f"1 pictures with other content under the same name: {learned[1]}" in said
@@ -96,13 +98,13 @@ def test_versions_grow_and_tell_what_changed(line: Path, tmp_path: Path) -> None
     assert now["good/again_0.png"] == now["good/again_1.png"] == "test"
     assert now["good/new_0.png"] == now["good/new_1.png"]
 
-    said = give("pipeline", "manifest", "diff", first, second, "--out", tmp_path / "diff.json", home=tmp_path)
+    said = give_here("pipeline", "manifest", "diff", first, second, "--out", tmp_path / "diff.json", home=tmp_path)
     assert "demo-line-v2 names demo-line-v1 as its parent" in said
     assert "4 pictures added" in said
     assert "WARNING" not in said
     assert json.loads((tmp_path / "diff.json").read_text())["removed"] == [learned[0]]
 
-    said = give("pipeline", "split", line, "--fresh", "--seed", 9, home=tmp_path)
+    said = give_here("pipeline", "split", line, "--fresh", "--seed", 9, home=tmp_path)
     assert "since demo-line-v2, all split afresh" in said
     assert "are learned from in demo-line-v3" in said
     assert about(tmp_path / "manifests" / "demo-line-v3")["parent"] == about(second)["sha256"]
@@ -116,7 +118,7 @@ def test_the_same_pictures_give_the_same_version_wherever_they_lie(line: Path, t
             shutil.copyfile(file, other / file.relative_to(line))
     hashes = []
     for number, (folder, seed) in enumerate([(line, 3), (other, 3), (line, 4)]):
-        give("pipeline", "split", folder, "--seed", seed, "--out", tmp_path / str(number), home=tmp_path)
+        give_here("pipeline", "split", folder, "--seed", seed, "--out", tmp_path / str(number), home=tmp_path)
         hashes.append(about(tmp_path / str(number) / "demo-line-v1")["sha256"])
     assert hashes[0] == hashes[1] != hashes[2]
 
@@ -132,13 +134,13 @@ def test_folds_times_and_slices(line: Path, tmp_path: Path) -> None:
     (line / "dataset.yaml").write_text("name: parts\nslices: [line, time]\n")
 
     out = tmp_path / "manifests"
-    said = give("pipeline", "split", line, "--folds", 3, home=tmp_path)
+    said = give_here("pipeline", "split", line, "--folds", 3, home=tmp_path)
     assert "parts, 3 folds: what each fold tests on" in said
     tests = [{path for path, part in parts(out / f"parts-v1-fold{fold}of3").items() if part == "test"} for fold in (1, 2, 3)]
     assert sum(map(len, tests)) == len(set.union(*tests)) == len(rows)
-    assert "nothing changed since parts-v1-fold1of3" in give("pipeline", "split", line, "--folds", 3, home=tmp_path)
+    assert "nothing changed since parts-v1-fold1of3" in give_here("pipeline", "split", line, "--folds", 3, home=tmp_path)
 
-    said = give("pipeline", "split", line, "--by-time", home=tmp_path)
+    said = give_here("pipeline", "split", line, "--by-time", home=tmp_path)
     assert "a line drifts" in said
     time_of = {row["file"]: row["time"] for row in rows}
     by_time = parts(out / "parts-v2")
@@ -146,9 +148,9 @@ def test_folds_times_and_slices(line: Path, tmp_path: Path) -> None:
     assert max(newest["train"]) < min(newest["validation"])
     assert max(newest["validation"]) < min(newest["test"])
 
-    refused = give("pipeline", "split", line, "--test-slice", "line=B", home=tmp_path, code=1)
+    refused = give_here("pipeline", "split", line, "--test-slice", "line=B", home=tmp_path, code=1)
     assert "parts-v2 was split by time (time), and a version grows by the rule it has" in refused
-    said = give("pipeline", "split", line, "--test-slice", "line=B", "--fresh", home=tmp_path)
+    said = give_here("pipeline", "split", line, "--test-slice", "line=B", "--fresh", home=tmp_path)
     assert f"1 groups (first: {rows[0]['group']}) hold pictures of line=B and others: all of their pictures are test" in said
     line_of = {row["file"]: row["line"] for row in rows}
     straddling = {row["file"] for row in rows if row["group"] == rows[0]["group"]}
@@ -171,15 +173,15 @@ def test_folds_times_and_slices(line: Path, tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_gets_one_clear_sentence(words: tuple[str, ...], expected: str, rendered: Path) -> None:
-    said = give("pipeline", *words, home=rendered.parent, code=1)
+    said = give_here("pipeline", *words, home=rendered.parent, code=1)
     assert expected in said
     assert not (rendered.parent / "manifests").exists()
 
 
 def test_a_run_is_of_exactly_one_version(line: Path, tmp_path: Path) -> None:
-    give("pipeline", "split", line, home=tmp_path)
+    give_here("pipeline", "split", line, home=tmp_path)
     version = tmp_path / "manifests" / "demo-line-v1"
-    refused = give("pipeline", "train", version, *TINY, "--resplit", home=tmp_path, code=1)
+    refused = give_here("pipeline", "train", version, *TINY, "--resplit", home=tmp_path, code=1)
     assert "is there to train on exactly its split; leave --resplit out" in refused
     said = give("pipeline", "train", version, *TINY, home=tmp_path)
     sha256 = str(about(version)["sha256"])
@@ -198,17 +200,17 @@ def test_a_run_is_of_exactly_one_version(line: Path, tmp_path: Path) -> None:
     assert f"Trained on demo-line-v1, manifest sha256 {sha256[:12]}" in report
     assert 'class="alarm"' not in report
 
-    said = give("pipeline", "evaluate", run, version, home=tmp_path)
+    said = give_here("pipeline", "evaluate", run, version, home=tmp_path)
     tested = [path for path, part in parts(version).items() if part == "test"]
     assert f"demo-line-v1: {len(tested)} test pictures" in said
     assert "flatter" not in said
 
     for path in tested[:2]:
         cv2.imwrite(str(line / path), 255 - read_picture(line / path))
-    refused = give("pipeline", "train", version, *TINY, home=tmp_path, code=1)
+    refused = give_here("pipeline", "train", version, *TINY, home=tmp_path, code=1)
     assert f"{tested[0]} changed since it entered the manifest (the first of 2 among 72 pictures)" in refused
     (line / tested[1]).unlink()
-    assert f"{tested[1]} is gone" in give("pipeline", "train", version, *TINY, home=tmp_path, code=1)
+    assert f"{tested[1]} is gone" in give_here("pipeline", "train", version, *TINY, home=tmp_path, code=1)
 
 
 def with_a_leak(line: Path, move: Callable[[int, dict[str, str]], str]) -> Path:
@@ -229,15 +231,15 @@ def with_a_leak(line: Path, move: Callable[[int, dict[str, str]], str]) -> Path:
 
 def test_a_split_that_leaks_is_refused_or_told_for_ever(line: Path, tmp_path: Path) -> None:
     source = with_a_leak(line, lambda number, row: "train" if row["split"] == "test" and number % 2 else row["split"])
-    refused = give("pipeline", "train", source, *TINY, home=tmp_path, code=1)
+    refused = give_here("pipeline", "train", source, *TINY, home=tmp_path, code=1)
     assert "the split leaks: 7 of 7 test pictures have a sibling in training (7 of the same group); first: " in refused
     assert "--resplit" in refused
     assert "--allow-leakage" in refused
     assert not (tmp_path / "runs").exists()
-    assert "the split leaks" in give("pipeline", "split", source, home=tmp_path, code=1)
+    assert "the split leaks" in give_here("pipeline", "split", source, home=tmp_path, code=1)
 
     warning = "LEAKAGE ALLOWED: 7 of 7 test pictures have a sibling in training"
-    said = give("pipeline", "train", source, *TINY, "--allow-leakage", home=tmp_path)
+    said = give_here("pipeline", "train", source, *TINY, "--allow-leakage", home=tmp_path)
     assert said.count(warning) == 2  # before training, and below the figures
     run = tmp_path / "runs" / "parts-0001"
 
@@ -250,18 +252,18 @@ def test_a_split_that_leaks_is_refused_or_told_for_ever(line: Path, tmp_path: Pa
 
     check(run)
     assert str(about(run)["leakage"]).startswith(warning)
-    assert warning in give("pipeline", "evaluate", run, "--out", tmp_path / "later", home=tmp_path)
+    assert warning in give_here("pipeline", "evaluate", run, "--out", tmp_path / "later", home=tmp_path)
     check(tmp_path / "later")
     write_demo_dataset(tmp_path / "other", parts=12, exposures=1, seed=7, types=("dent",))
-    assert warning in give("pipeline", "evaluate", run, tmp_path / "other", "--out", tmp_path / "on-other", home=tmp_path)
+    assert warning in give_here("pipeline", "evaluate", run, tmp_path / "other", "--out", tmp_path / "on-other", home=tmp_path)
     check(tmp_path / "on-other")
 
-    assert warning in give("pipeline", "export", run, home=tmp_path)
+    assert warning in give_here("pipeline", "export", run, home=tmp_path)
     bundle = tmp_path / "bundles" / "parts-1"
     assert json.loads((bundle / "bundle.json").read_text())["data"]["leakage"].startswith(warning)
     assert warning in (bundle / "report.html").read_text()
 
-    said = give("pipeline", "retrain", run, tmp_path / "other", "--epochs", "1", home=tmp_path)
+    said = give_here("pipeline", "retrain", run, tmp_path / "other", "--epochs", "1", home=tmp_path)
     assert f"old run: {warning}" in said
     warning_too = warning.replace("7 of 7", "7 of 10")  # three new pictures are tested on
     assert f"new run: {warning_too}" in said
@@ -270,7 +272,7 @@ def test_a_split_that_leaks_is_refused_or_told_for_ever(line: Path, tmp_path: Pa
     assert comparison["comparisons"][0]["old"]["caveats"][0].startswith(warning)
     assert comparison["comparisons"][0]["new"]["caveats"][0].startswith(warning_too)
 
-    refused = give("pipeline", "train", run, *TINY, home=tmp_path, code=1)  # its manifest is a version too
+    refused = give_here("pipeline", "train", run, *TINY, home=tmp_path, code=1)  # its manifest is a version too
     assert "the split leaks" in refused
     assert "or train on it all the same with --allow-leakage" in refused
 
@@ -278,6 +280,6 @@ def test_a_split_that_leaks_is_refused_or_told_for_ever(line: Path, tmp_path: Pa
 def test_guessed_groups_are_told(line: Path, tmp_path: Path) -> None:
     (line / "groups.csv").unlink()
     (line / "dataset.yaml").write_text("name: parts\n")
-    said = give("pipeline", "split", line, home=tmp_path)
+    said = give_here("pipeline", "split", line, home=tmp_path)
     assert "nobody named the parts: " in said
     assert "clusters of pictures that look alike stand in for groups" in said

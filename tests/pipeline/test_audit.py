@@ -19,7 +19,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from scipy.stats import rankdata
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import RandomForestClassifier
 
@@ -43,7 +42,6 @@ from pipeline.data.lookalikes import LookAlikes
 from pipeline.data.manifest import Manifest, write_manifest
 from pipeline.data.sample import Sample
 from pipeline.data.survey.facts import ARRAYS, Facts, pack, unpack
-from pipeline.evaluation import metrics
 from tests.integration.test_journey import command, give, start, wait_for
 from tests.pipeline.test_lookalikes import scene, turned
 
@@ -498,17 +496,10 @@ def small_forest(trees: int, **options: Any) -> BaseEstimator:
     return RandomForestClassifier(trees // 4, **options | {"n_jobs": 1})
 
 
-def by_ranks(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float32]) -> float:
-    positive = int(truth.sum())
-    total = float(rankdata(scores)[truth].sum()) - positive * (positive + 1) / 2
-    return total / (positive * (len(truth) - positive))
-
-
 @pytest.mark.parametrize("case", ["size and aspect", "mean colour", "order of file names", "none"])
 def test_what_gives_the_label_away_is_told_and_nothing_else(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The same, sooner: with 60 pictures a quarter of the trees will do, threads only cost time, and an AUROC is a sum of ranks.
+    # The same, sooner: with 60 pictures a quarter of the trees will do, and threads only cost time.
     monkeypatch.setattr(shortcuts_module, "RandomForestClassifier", small_forest)
-    monkeypatch.setattr(metrics, "roc_auc_score", by_ranks)
     checked = check_shortcuts(shortcut_case(case, tmp_path))
     figures = {one["name"]: one for one in checked.figures["shortcuts"]}
     assert figures.keys() == {"size and aspect", "mean colour", "order of file names", "thumbnail"}
@@ -657,22 +648,25 @@ def test_wide_pictures_are_told(tmp_path: Path) -> None:
 def test_a_manifest_version_of_sound_parts_is_clean(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     put_parts(tmp_path / "parts", 24, 20, 64)
     name_groups(tmp_path / "parts", lambda file: Path(file).stem)
-    monkeypatch.setattr(sys, "argv", ["pipeline", "split", str(tmp_path / "parts"), "--out", str(tmp_path / "manifests")])
-    with pytest.raises(SystemExit):
-        main()
-    said = give("pipeline", "audit", tmp_path / "manifests" / "parts-v1", home=tmp_path, code=0)
+    assert call(monkeypatch, capsys, "split", "parts")[0] == 0
+    code, said = call(monkeypatch, capsys, "audit", "manifests/parts-v1")
+    assert code == 0
     figures = read(tmp_path / "audits" / "parts-v1")
     assert figures["result"] == "clean"
     assert (figures["split"], figures["groups"], figures["dataset"]) == ("brought", 44, "parts-v1")
     assert (figures["leaks"], figures["contradictions"], figures["clusters"], figures["unreadable"]) == ([], [], [], [])
     assert "report: audits/parts-v1/audit.html figures: audits/parts-v1/audit.json" in said
-    capsys.readouterr()
 
 
-def test_a_missing_dataset_is_an_error_of_one_sentence(tmp_path: Path) -> None:
-    said = give("pipeline", "audit", "nowhere", home=tmp_path, code=2)
+def test_a_missing_dataset_is_an_error_of_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said = call(monkeypatch, capsys, "audit", "nowhere")
+    assert code == 2
     assert said == "error: nowhere does not exist; expected a dataset folder or a CSV file (see datasets/README.md)"
     assert list(tmp_path.iterdir()) == []
 

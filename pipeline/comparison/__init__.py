@@ -1,0 +1,1 @@
+"""`pipeline compare`: whether transfer pays here is measured by group, not assumed."""

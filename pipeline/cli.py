@@ -101,12 +101,20 @@ def diff(
 def train(
     dataset: Annotated[Path, typer.Argument(help="Dataset folder or CSV file, or a manifest version made by pipeline split.")],
     recipe: Annotated[Path | None, typer.Option(help="YAML with any of the recipe's keys; options below override it.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="timm backbone.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="timm backbone; auto takes the best of the sources at hand (see pipeline sources).")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="What learns: feature_extraction, fine_tune, progressive, full or lora.")
+    ] = None,
     head: Annotated[str | None, typer.Option(help="localising (says where) or pooled (plain classifier).")] = None,
     weights: Annotated[Path | None, typer.Option(help="Source weights, .safetensors in timm's naming.")] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
     input_size: Annotated[int | None, typer.Option(help="Input height and width in pixels, a multiple of 32.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of both stages together.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time of the training, such as 90s, 10m or 1h: the schedule ends with it.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the split and the training.")] = None,
     resplit: Annotated[bool, typer.Option("--resplit", help="Split by group even if the dataset brings a split.")] = False,
     allow_leakage: Annotated[
@@ -116,17 +124,36 @@ def train(
     out: RunsOut = Path("runs"),
 ) -> None:
     """Fine-tune a backbone on good and defective pictures. The same command again goes on with an interrupted training."""
+    from deploy.errors import WeightsError
     from pipeline.data.prepare import named_layout, prepare
-    from pipeline.training.recipe import resolve_recipe
+    from pipeline.training.machine import first_process_talks
+    from pipeline.training.recipe import AUTO, parse_minutes, resolve_recipe
+    from pipeline.training.sources.command import best_source
     from pipeline.training.train import train as run_training
     from pipeline.training.weights import find_source
 
+    first_process_talks()
     chosen = resolve_recipe(
-        recipe, from_scratch, backbone=backbone, head=head, height=input_size, width=input_size, epochs=epochs, seed=seed
+        recipe,
+        from_scratch,
+        backbone=backbone,
+        strategy=strategy,
+        head=head,
+        height=input_size,
+        width=input_size,
+        epochs=epochs,
+        budget=parse_minutes(budget) if budget else None,
+        seed=seed,
     )
-    source = find_source(chosen.backbone, weights, from_scratch)
-    say(f"source weights for {chosen.backbone}: {source.about.origin}")
+    if chosen.backbone == AUTO and (weights or from_scratch):
+        raise WeightsError("--backbone auto chooses among the source weights at hand; leave --weights and --from-scratch out")
     manifest = prepare(dataset, chosen.seed, resplit, allow_leakage, named_layout(layout))
+    if chosen.backbone == AUTO:
+        name, source = best_source(manifest, chosen, out)
+        chosen = chosen.model_copy(update={"backbone": name})
+    else:
+        source = find_source(chosen.backbone, weights, from_scratch)
+    say(f"source weights for {chosen.backbone}: {source.about.origin}")
     folder = run_training(manifest, chosen, source, out)
     say(f"run: {folder}  report: {folder / 'report.html'}", style="bold")
     say(f"next: pipeline export {folder}")
@@ -177,6 +204,108 @@ def retrain(
     from pipeline.retraining.retrain import retrain as run_retraining
 
     run_retraining(run, new_pictures, out, epochs, export_bundle, named_layout(layout))
+
+
+@app.command(epilog="Example: pipeline compare datasets/parts --folds 3 --seeds 2 --curve")
+def compare(
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder or CSV file, or a manifest version made by pipeline split.")],
+    arms: Annotated[
+        str | None,
+        typer.Option(
+            help="What to hold against the first, separated by commas: transfer (the default recipe), from-scratch, "
+            "feature_extraction, fine_tune, progressive, full, lora. Default: transfer,from-scratch, or the recipes where there "
+            "are two or more."
+        ),
+    ] = None,
+    recipe: Annotated[
+        list[Path] | None,
+        typer.Option(help="YAML with any of the recipe's keys: one more arm, called after the file. Repeatable."),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Source weights, .safetensors in timm's naming.")] = None,
+    folds: Annotated[int, typer.Option(help="Every group is tested on once, in one of so many folds.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each arm on each fold.")] = 1,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Train with 5, 10, 20 and all defective groups, and draw learning curves.")
+    ] = False,
+    budget: Annotated[str | None, typer.Option(help="Time of each training, such as 90s, 10m or 1h; default: epochs.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each training; default: the recipe's.")] = None,
+    input_size: Annotated[int | None, typer.Option(help="Input height and width in pixels, a multiple of 32.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="timm backbone.")] = None,
+    head: Annotated[str | None, typer.Option(help="localising (says where) or pooled (plain classifier).")] = None,
+    layout: LayoutName = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder in which the comparison's folder is made.")] = Path("comparisons"),
+) -> None:
+    """Train transfer and from-scratch, or strategies, under one budget by group, and say which wins and whether that is real.
+
+    The same command again goes on where it stopped; given twice at once, both share the work.
+    """
+    from pipeline.comparison.command import compare_command
+    from pipeline.data.prepare import named_layout
+    from pipeline.training.recipe import parse_minutes
+
+    compare_command(
+        dataset,
+        out,
+        arms.split(",") if arms is not None else None,
+        recipe or (),
+        weights,
+        folds,
+        seeds,
+        curve,
+        named_layout(layout),
+        budget=parse_minutes(budget) if budget else None,
+        epochs=epochs,
+        height=input_size,
+        width=input_size,
+        backbone=backbone,
+        head=head,
+    )
+
+
+@app.command(epilog="Example: pipeline sources datasets/parts --out sources.json")
+def sources(
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder or CSV file, or a manifest version made by pipeline split.")],
+    runs: Annotated[Path, typer.Option(help="Folder of earlier runs: those of other products are sources too.")] = Path("runs"),
+    input_size: Annotated[int | None, typer.Option(help="Input height and width in pixels that the cost is told for.")] = None,
+    layout: LayoutName = None,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file to write.")] = None,
+) -> None:
+    """Rank the source weights on this machine by what their frozen features tell of this dataset. Asks no network."""
+    from pipeline.data.prepare import named_layout
+    from pipeline.training.recipe import resolve_recipe
+    from pipeline.training.sources.command import sources_command
+
+    recipe = resolve_recipe(height=input_size, width=input_size)
+    sources_command(dataset, recipe, runs, out, named_layout(layout))
+
+
+@app.command(epilog="Example: pipeline pretrain --procedural --out starter.safetensors")
+def pretrain(
+    out: Annotated[Path, typer.Option("--out", help="File to write, .safetensors.")],
+    procedural: Annotated[bool, typer.Option("--procedural", help="From pictures made by formulas: no real picture.")] = False,
+    backbone: Annotated[str, typer.Option(help="timm backbone.")] = "tf_mobilenetv3_small_100",
+    steps: Annotated[int, typer.Option(min=2, help="Batches of 32 pictures to learn from.")] = 3000,
+    seed: Annotated[int, typer.Option(help="Same seed, same pictures and weights.")] = 0,
+) -> None:
+    """Make source weights without any real picture. The same command again goes on with an interrupted training."""
+    from pipeline.training.pretraining.pretrain import pretrain_command
+
+    pretrain_command(out, procedural, backbone, steps, seed)
+
+
+@app.command("augment-preview", epilog="Example: pipeline augment-preview datasets/parts --recipe recipe.yaml")
+def augment_preview(
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder or CSV file, or a manifest version made by pipeline split.")],
+    recipe: Annotated[Path | None, typer.Option(help="YAML with any of the recipe's keys; default: its defaults.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="PNG file to write.")] = Path("augment-preview.png"),
+    seed: Annotated[int, typer.Option(help="Same seed, same variants.")] = 0,
+    layout: LayoutName = None,
+) -> None:
+    """Show on one sheet what training does to the pictures: would each variant still be a true part?"""
+    from pipeline.data.augment.preview import preview_command
+    from pipeline.data.prepare import named_layout
+
+    preview_command(dataset, recipe, out, seed, named_layout(layout))
 
 
 @app.command("demo-data", epilog="Example: pipeline demo-data datasets/demo-line --parts 160 --seed 0")

@@ -1,57 +1,96 @@
-"""The Lightning module: two stages, differential learning rates, validation by picture."""
+"""The Lightning module: phases, differential learning rates, validation by picture."""
 
 import math
 from typing import Any
 
 import lightning
 import torch
-from timm.optim._param_groups import param_groups_weight_decay
+from lightning.pytorch.callbacks import Timer
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, LinearLR, ReduceLROnPlateau
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision
 
-from pipeline.data.pictures import Item
-from pipeline.training.losses import mask_target, picture_loss, pixel_loss
+from pipeline.training.batch import Batch, build_mixup, mix
+from pipeline.training.losses import cell_truth, distillation_loss, picture_loss, pixel_loss
 from pipeline.training.model import InspectionModel
 from pipeline.training.recipe import Recipe
+from pipeline.training.strategies import Phase, backbone_stages, learns, parameter_groups, phase_at, plan
+
+PLATEAU_PATIENCE = 3
+"""Epochs without a better score before `schedule: plateau` divides the learning rates."""
 
 
 class TrainingModule(lightning.LightningModule):
-    """Stage one trains the new head on frozen features; stage two trains everything, the backbone at a lower rate.
+    """Trains what each phase of the recipe's strategy lets learn; see strategies.py."""
 
-    With source weights the backbone's batch norms keep their statistics in both stages: those of a few similar parts are worse.
-    """
-
-    def __init__(self, model: InspectionModel, recipe: Recipe, defect_weight: float, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        model: InspectionModel,
+        recipe: Recipe,
+        defect_weight: float,
+        steps_per_epoch: int,
+        teacher: InspectionModel | None = None,
+    ) -> None:
         super().__init__()
         self.model = model.to(memory_format=torch.channels_last)  # half again as fast on CPUs, and what tensor cores want
         self.recipe = recipe
+        self.stages = backbone_stages(model.backbone)
+        self.phases = plan(recipe, len(self.stages))
         self.defect_weight = defect_weight
         self.steps_per_epoch = steps_per_epoch
+        self.mixup = build_mixup(recipe)
+        self.teacher = (teacher,)  # in a tuple it is no submodule: neither saved, averaged nor trained
         self.auroc = BinaryAUROC()
         self.average_precision = BinaryAveragePrecision()
         self.validation_loss = MeanMetric()
 
+    def on_fit_start(self) -> None:
+        """Bring the teacher to where the network is."""
+        if self.teacher[0] is not None:
+            self.teacher[0].to(self.device).eval().requires_grad_(False)
+
     def on_train_epoch_start(self) -> None:
-        """Freeze or free the backbone by the epoch alone, so that a resumed run is in the right stage."""
-        frozen = self.current_epoch < self.recipe.head_epochs
-        self.model.backbone.requires_grad_(not frozen)
+        """Freeze and free the backbone's stages by the epoch alone, so that a resumed run is in the right phase."""
+        self.free(phase_at(self.phases, self.current_epoch))
+
+    def free(self, phase: Phase) -> None:
+        """Let a phase's stages learn, and no others."""
+        first_free = len(self.stages) - phase.free
+        for index, stage in enumerate(self.stages):
+            for name, parameter in stage:
+                parameter.requires_grad_(index >= first_free and learns(name, self.recipe))
         self.model.backbone.train(self.recipe.trains_norms())
 
-    def training_step(self, batch: Item, _index: int) -> Tensor:
-        """One step of the picture's loss, and of the heatmap's where masks are known."""
-        logit, heatmap = self.model(batch.picture)
-        loss = picture_loss(logit, batch.label, self.defect_weight, self.recipe.label_smoothing)
-        if self.recipe.pixel_loss and self.recipe.head == "localising":
-            target = mask_target(batch.mask.float(), *heatmap.shape[-2:])
-            loss = loss + self.recipe.pixel_loss * pixel_loss(heatmap, target, batch.mask_known)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(logit))
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """A batch of pictures, or of a frozen backbone's maps -> logit N, heatmap logits N x h x w."""
+        answer: tuple[Tensor, Tensor]
+        answer = self.model(batch.picture) if isinstance(batch.picture, Tensor) else self.model.answer(batch.picture)
+        return answer
+
+    def training_step(self, item: Batch, _index: int) -> Tensor:
+        """One step of the picture's loss, of the heatmap's where the defect's place is known, and of the teacher's."""
+        batch = Batch(*item)
+        if self.mixup:
+            batch = mix(batch, self.mixup)
+        logit, heatmap = self(batch)
+        recipe = self.recipe
+        weight = self.defect_weight if recipe.balance == "weights" else 1.0
+        loss = picture_loss(logit, batch.label, weight, recipe.label_smoothing, recipe.focal_gamma)
+        if recipe.pixel_loss and recipe.head == "localising":
+            target, known = cell_truth(batch.mask, batch.known, *heatmap.shape[-2:])
+            loss = loss + recipe.pixel_loss * pixel_loss(heatmap, target, known)
+        if self.teacher[0] is not None:
+            with torch.no_grad():
+                taught = self.teacher[0](batch.picture)
+            loss = loss + recipe.distillation * distillation_loss(logit, heatmap, *taught)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(logit), sync_dist=True)
         return loss
 
-    def validation_step(self, batch: Item, _index: int) -> None:
+    def validation_step(self, item: Batch, _index: int) -> None:
         """Collect scores."""
-        logit, _ = self.model(batch.picture)
+        batch = Batch(*item)
+        logit, _ = self(batch)
         self.validation_loss.update(picture_loss(logit, batch.label, self.defect_weight), weight=len(logit))
         self.auroc.update(logit, batch.label.int())
         self.average_precision.update(logit, batch.label.int())
@@ -65,27 +104,32 @@ class TrainingModule(lightning.LightningModule):
             metric.reset()
 
     def configure_optimizers(self) -> Any:
-        """AdamW with four groups (backbone and head, each with and without weight decay), warm-up and cosine in each stage."""
-        recipe = self.recipe
-        groups: list[dict[str, Any]] = []
-        for part, rate in (
-            (self.model.backbone, recipe.learning_rate * recipe.backbone_rate),
-            (self.model.head, recipe.learning_rate),
-        ):
-            for parameter in part.parameters():
-                parameter.requires_grad_(True)  # frozen ones would be left out of the groups
-            groups += [group | {"lr": rate} for group in param_groups_weight_decay(part, recipe.weight_decay)]
-        optimizer = torch.optim.AdamW(groups)
-        return [optimizer], [{"scheduler": LambdaLR(optimizer, self._rate), "interval": "step"}]
+        """AdamW with a group per stage and for the head, each with and without weight decay; warm-up, then the schedule."""
+        optimizer = torch.optim.AdamW(parameter_groups(self.stages, self.model.head, self.recipe))
+        if self.recipe.schedule == "cosine":
+            return [optimizer], [{"scheduler": LambdaLR(optimizer, self._rate), "interval": "step"}]
+        warm = max(1, round(self.recipe.warmup * self.recipe.epochs * self.steps_per_epoch))
+        return [optimizer], [
+            {"scheduler": LinearLR(optimizer, 1 / warm, total_iters=warm), "interval": "step"},
+            {"scheduler": ReduceLROnPlateau(optimizer, "max", 0.3, PLATEAU_PATIENCE), "interval": "epoch", "monitor": "score"},
+        ]
 
     def _rate(self, step: int) -> float:
-        boundary = self.recipe.head_epochs * self.steps_per_epoch
-        last = self.recipe.epochs * self.steps_per_epoch
+        """Share of the full rate: the head's own phase rises and stays; the others rise together, then fall by a cosine."""
+        boundary = self.phases[1].first_epoch * self.steps_per_epoch if len(self.phases) > 1 else 0
         if step < boundary:
-            warm = max(1, round(self.recipe.warmup * boundary))
-            return min(1.0, (step + 1) / warm)
-        step, length = step - boundary, last - boundary
+            return min(1.0, (step + 1) / max(1, round(self.recipe.warmup * boundary)))
+        length = self.recipe.epochs * self.steps_per_epoch - boundary
         warm = max(1, round(self.recipe.warmup * length))
+        step -= boundary
         if step < warm:
             return (step + 1) / warm
-        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, length - warm))))
+        done = max((step - warm) / max(1, length - warm), self.time_spent())
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    def time_spent(self) -> float:
+        """Share of the budget, so that the cosine ends with it; 0 without one."""
+        if self.recipe.budget is None or self._trainer is None:
+            return 0.0
+        timer = next(one for one in self._trainer.callbacks if isinstance(one, Timer))  # type: ignore[attr-defined]
+        return float(timer.time_elapsed()) / (60 * self.recipe.budget)

@@ -11,8 +11,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from deploy.command import console, say
 from pipeline.training.module import TrainingModule
+from pipeline.training.strategies import phase_at
 
-COLUMNS = ("epoch", "stage", "train_loss", "validation_loss", "auroc", "average_precision", "score", "seconds")
+COLUMNS = (
+    "epoch",
+    "phase",
+    "train_loss",
+    "validation_loss",
+    "auroc",
+    "average_precision",
+    "score",
+    "seconds",
+    "pictures_per_second",
+)
 
 
 class EpochLines(Callback):
@@ -22,6 +33,7 @@ class EpochLines(Callback):
         self._history = history
         self._bar: Progress | None = None
         self._started = 0.0
+        self._trained = 0.0
         self._rows: list[dict[str, Any]] = []
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
@@ -35,6 +47,7 @@ class EpochLines(Callback):
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
         """Move the bar."""
+        self._trained = time.monotonic()
         if self._bar:
             self._bar.advance(self._bar.task_ids[0])
 
@@ -44,14 +57,21 @@ class EpochLines(Callback):
         assert isinstance(module, TrainingModule)
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         seconds = time.monotonic() - self._started
-        stage = "head" if trainer.current_epoch < module.recipe.head_epochs else "all"
+        phase = phase_at(module.phases, trainer.current_epoch).name
+        shown = module.steps_per_epoch * module.recipe.batch_size
+        speed = shown / max(1e-6, self._trained - self._started)  # without validation
         left = (module.recipe.epochs - trainer.current_epoch - 1) * seconds
+        if module.recipe.budget is not None:
+            left = min(left, 60 * module.recipe.budget * (1 - module.time_spent()))
         say(
-            f"epoch {trainer.current_epoch + 1:>3}/{module.recipe.epochs}  {stage:<4}  loss {figures['train_loss']:.3f}  "
+            f"epoch {trainer.current_epoch + 1:>3}/{module.recipe.epochs}  {phase:<6}  loss {figures['train_loss']:.3f}  "
             f"validation: loss {figures['validation_loss']:.3f}  AUROC {figures['auroc']:.3f}  "
             f"AP {figures['average_precision']:.3f}  {seconds:.0f} s, at most {left / 60:.0f} min left",
         )
-        self._rows.append({"epoch": trainer.current_epoch + 1, "stage": stage, "seconds": round(seconds, 1), **figures})
+        measured = {"seconds": round(seconds, 1), "pictures_per_second": round(speed, 1)}
+        self._rows.append({"epoch": trainer.current_epoch + 1, "phase": phase, **measured, **figures})
+        if not trainer.is_global_zero:
+            return
         with self._history.open("w", newline="") as stream:
             writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore")
             writer.writeheader()

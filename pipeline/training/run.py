@@ -103,9 +103,14 @@ def open_partial(out: Path, dataset: str, identity: Mapping[str, Any]) -> tuple[
     return folder, False
 
 
+def final_name(folder: Path) -> Path:
+    """What an unfinished run's folder will be called."""
+    return folder.with_name(folder.name.removesuffix(PARTIAL))
+
+
 def finish(folder: Path) -> Path:
     """Give a finished run its final name."""
-    final = folder.with_name(folder.name.removesuffix(PARTIAL))
+    final = final_name(folder)
     os.rename(folder, final)
     (final / "identity").unlink(missing_ok=True)
     return final

@@ -2,28 +2,29 @@
 
 import json
 import logging
-import os
 import warnings
-from functools import partial
+from datetime import timedelta
 from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
-from torch.utils.data import DataLoader
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, Timer
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from deploy.command import say
-from pipeline.data.augment import augment, build_augmentation
 from pipeline.data.manifest import Manifest, write_manifest
-from pipeline.data.pictures import Item, Pictures
 from pipeline.data.split.leaks import refuse_leaks
 from pipeline.evaluation.evaluate import evaluate_run, print_evaluation
 from pipeline.evaluation.predict import fix_decision
+from pipeline.training.loaders import build_loaders
+from pipeline.training.lora import add_lora, merge_lora
+from pipeline.training.machine import join_processes, process, told_by_first, trainer_options
 from pipeline.training.model import InspectionModel
 from pipeline.training.module import TrainingModule
 from pipeline.training.progress import EpochLines
 from pipeline.training.recipe import Recipe, write_recipe
-from pipeline.training.run import environment, finish, open_partial, save_model
+from pipeline.training.run import environment, final_name, finish, open_partial, save_model
+from pipeline.training.teacher import load_teacher
 from pipeline.training.weights import Source, load_source
 
 LAST = "last.ckpt"
@@ -31,6 +32,8 @@ LAST = "last.ckpt"
 
 def train(manifest: Manifest, recipe: Recipe, source: Source, out: Path) -> Path:
     """Train one run on the manifest's train and validation groups and evaluate it on its test groups; returns the run folder.
+
+    Under torchrun all processes train; the first one writes, evaluates and tells.
 
     The same manifest, recipe and source weights continue an interrupted training from its last finished epoch. Raises
     DatasetError when the split leaks and the manifest does not say so: nobody shall read such figures unwarned.
@@ -40,14 +43,20 @@ def train(manifest: Manifest, recipe: Recipe, source: Source, out: Path) -> Path
     recipe = recipe.model_copy(update={"source": source.about})
     identity = {"manifest": manifest.sha256(), "recipe": recipe.model_dump(mode="json")}
     model = start_model(recipe, source)
-    folder, resumed = open_partial(out, manifest.dataset, identity)
-    if resumed:
-        say(f"going on with the interrupted training in {folder}")
-    write_recipe(recipe, folder / "recipe.yaml")
-    write_manifest(manifest, folder)
-    (folder / "environment.json").write_text(json.dumps(environment(), indent=2))
+    join_processes()
+    main = process() == 0
+    if main:
+        folder, resumed = open_partial(out, manifest.dataset, identity)
+        if resumed:
+            say(f"going on with the interrupted training in {folder}")
+        write_recipe(recipe, folder / "recipe.yaml")
+        write_manifest(manifest, folder)
+        (folder / "environment.json").write_text(json.dumps(environment(), indent=2))
+    folder = Path(told_by_first(str(folder) if main else ""))
 
     fit(model, manifest, recipe, folder)
+    if not main:
+        return final_name(folder)
     save_model(model, recipe, folder / "weights.safetensors")
     decision = fix_decision(model, recipe, manifest.split("validation"))
     (folder / "decision.json").write_text(decision.model_dump_json(indent=2))
@@ -67,12 +76,17 @@ def start_model(recipe: Recipe, source: Source) -> InspectionModel:
 
 
 def fit(model: InspectionModel, manifest: Manifest, recipe: Recipe, folder: Path) -> None:
-    """Run both stages in `folder`; leaves the network with the weights of the best validation score, in evaluation mode."""
+    """Run all phases in `folder`; leaves the network with the weights of the best validation score, in evaluation mode.
+
+    Raises RunError when the recipe's teacher cannot be used.
+    """
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    training, validation = loaders(manifest, recipe)
+    training, validation = build_loaders(model, manifest, recipe)
     labels = [sample.label for sample in manifest.split("train")]
     defect_weight = labels.count("good") / labels.count("defective")
-    module = TrainingModule(model, recipe, defect_weight, len(training))
+    teacher = load_teacher(recipe, manifest) if recipe.teacher else None
+    adapted = add_lora(model.backbone, recipe.lora_rank) if recipe.strategy == "lora" else None
+    module = TrainingModule(model, recipe, defect_weight, len(training), teacher)
     best = ModelCheckpoint(
         folder, "best", monitor="score", mode="max", save_last=True, save_on_train_epoch_end=True, enable_version_counter=False
     )
@@ -82,15 +96,18 @@ def fit(model: InspectionModel, manifest: Manifest, recipe: Recipe, folder: Path
             EMAWeightAveraging(decay=recipe.averaging),
             EpochLines(folder / "history.csv"),
             EarlyStopping("score", mode="max", patience=recipe.patience),
+            Timer(timedelta(minutes=recipe.budget) if recipe.budget else None, interval="epoch", verbose=False),
             best,
         ],
-        logger=False,
+        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+        log_every_n_steps=1,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         gradient_clip_val=1.0,
-        devices=1,
+        use_distributed_sampler=False,
         default_root_dir=folder,
+        **trainer_options(),
     )
     last = _whole_checkpoint(folder / LAST)
     with warnings.catch_warnings():
@@ -102,7 +119,9 @@ def fit(model: InspectionModel, manifest: Manifest, recipe: Recipe, folder: Path
             raise SystemExit(130) from ended
     stored = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
     module.load_state_dict(stored["state_dict"])
-    model.eval()
+    if adapted is not None:
+        merge_lora(adapted)
+    model.requires_grad_(True).eval()
 
 
 def _whole_checkpoint(file: Path) -> Path | None:
@@ -116,23 +135,3 @@ def _whole_checkpoint(file: Path) -> Path | None:
         file.unlink()
         return None
     return file
-
-
-def loaders(manifest: Manifest, recipe: Recipe) -> tuple[DataLoader[Item], DataLoader[Item]]:
-    """Batches of the train and validation groups."""
-    spec = recipe.preprocessing()
-    change = partial(augment, build_augmentation(recipe.augmentation, spec))
-    # Workers pay when a GPU does the arithmetic; on a CPU they would take the cores that train.
-    workers = min(8, (os.cpu_count() or 1) - 1) if torch.cuda.is_available() else 0
-    training = Pictures(manifest.split("train"), spec, change)
-    return (
-        DataLoader(
-            training,
-            recipe.batch_size,
-            shuffle=True,
-            drop_last=len(training) > recipe.batch_size,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-        ),
-        DataLoader(Pictures(manifest.split("validation"), spec), 2 * recipe.batch_size),
-    )

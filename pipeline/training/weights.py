@@ -1,4 +1,7 @@
-"""Source weights: a file, the weights folder, the timm hub, in this order and said aloud. Never silently random."""
+"""Source weights: a file, the weights folder, the timm hub, the project's own starter, in this order and said aloud.
+
+Never silently random.
+"""
 
 import difflib
 import os
@@ -17,10 +20,13 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
 from deploy.bundle import sha256_of
+from deploy.command import say
 from deploy.errors import WeightsError
 from pipeline.training.model import InspectionModel
 from pipeline.training.recipe import FOLDER_VARIABLE, FROM_SCRATCH, SourceWeights
 
+STARTER = Path(__file__).parent / "starter"
+"""Weights of the project's own, made by `pipeline pretrain`: BACKBONE.safetensors."""
 CLASSIFIER_PREFIXES = ("classifier.", "fc.", "conv_head.", "bn2.", "norm_head.", "head.")
 """What source weights hold beyond the feature layers."""
 
@@ -66,6 +72,14 @@ def find_source(backbone: str, file: Path | None = None, from_scratch: bool = Fa
         return _from_hub(backbone)
     except Exception as error:  # the hub client raises a different class for every way a network can fail
         looked.append(f"the timm hub ({type(error).__name__})")
+    starter = STARTER / f"{backbone}.safetensors"
+    if starter.is_file():
+        say(
+            f"no ImageNet weights found; looked at {', '.join(looked)}: taking the starter weights, which only know drawn "
+            f"surfaces and are worth less. Give --weights FILE.safetensors, set {FOLDER_VARIABLE}, or connect to the hub once",
+            style="yellow",
+        )
+        return _from_file(backbone, starter)
     raise WeightsError(
         f"no source weights found for {backbone}; looked at {', '.join(looked)}. Give --weights FILE.safetensors, set "
         f"{FOLDER_VARIABLE} to a folder with {backbone}.safetensors, connect to the hub once, or ask for --from-scratch"
@@ -122,7 +136,8 @@ def _from_file(backbone: str, file: Path) -> Source:
         tensors = load_file(file)
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{file} is no readable safetensors file ({error}); convert it, or copy it again") from error
-    return Source(_about(backbone, str(file), sha256_of(file), metadata), tensors)
+    origin = f"the project's starter weights ({backbone})" if file.parent == STARTER else str(file)
+    return Source(_about(backbone, origin, sha256_of(file), metadata), {name: value.float() for name, value in tensors.items()})
 
 
 def _from_hub(backbone: str) -> Source:

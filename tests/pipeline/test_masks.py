@@ -128,8 +128,8 @@ def test_text_that_packs_nothing_is_refused(text: str) -> None:
 def test_training_knows_the_place(tmp_path: Path) -> None:
     sample = _sample(tmp_path, *TOLD["COCO box"])
     item = Pictures([sample], Preprocessing(height=40, width=56, pad_bgr=(0, 0, 0)))[0]
-    assert bool(item.mask_known)
-    assert np.array_equal(item.mask.numpy(), PLACE)
+    assert np.array_equal(item.known.numpy(), 1 - PLACE)  # a box tells where no defect is, not which of its pixels are one
+    assert not item.mask.any()
 
 
 def test_another_size_is_refused(tmp_path: Path) -> None:

@@ -284,7 +284,7 @@ def pretrain(
     out: Annotated[Path, typer.Option("--out", help="File to write, .safetensors.")],
     procedural: Annotated[bool, typer.Option("--procedural", help="From pictures made by formulas: no real picture.")] = False,
     backbone: Annotated[str, typer.Option(help="timm backbone.")] = "tf_mobilenetv3_small_100",
-    steps: Annotated[int, typer.Option(min=2, help="Batches of 32 pictures to learn from.")] = 3000,
+    steps: Annotated[int, typer.Option(min=3, help="Batches of 32 pictures to learn from.")] = 3000,
     seed: Annotated[int, typer.Option(help="Same seed, same pictures and weights.")] = 0,
 ) -> None:
     """Make source weights without any real picture. The same command again goes on with an interrupted training."""

@@ -99,7 +99,8 @@ class TrainingModule(lightning.LightningModule):
         """Score the epoch by ranking and loss: a few validation groups rank well by luck, but not at the loss of a coin."""
         auroc, precision, loss = self.auroc.compute(), self.average_precision.compute(), self.validation_loss.compute()
         score = (auroc + precision) / 2 - 0.5 * loss
-        self.log_dict({"auroc": auroc, "average_precision": precision, "validation_loss": loss, "score": score})
+        figures = {"auroc": auroc, "average_precision": precision, "validation_loss": loss, "score": score}
+        self.log_dict(figures, sync_dist=True)  # the same in all processes already, which Lightning cannot know
         for metric in (self.auroc, self.average_precision, self.validation_loss):
             metric.reset()
 

@@ -72,6 +72,10 @@ def small(source: Source, strategy: str = "full", **changes: Any) -> Recipe:
     return resolve_recipe(strategy=strategy, backbone=BACKBONE, height=64, width=64, source=source.about.model_dump(), **told)
 
 
+def history(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
+
+
 @pytest.mark.parametrize("strategy", get_args(Strategy))
 def test_every_strategy_trains_what_it_says(strategy: str, manifest: Manifest, source: Source, tmp_path: Path) -> None:
     recipe = small(source, strategy, stages=1)
@@ -81,11 +85,8 @@ def test_every_strategy_trains_what_it_says(strategy: str, manifest: Manifest, s
     assert list(model.state_dict()) == names  # no trace of what helped to train it
     assert not model.training
     assert source.tensors is not None
-    changed = {
-        name
-        for name, value in model.backbone.state_dict().items()
-        if not torch.allclose(value, source.tensors[name], atol=0, rtol=0)
-    }
+    after = model.backbone.state_dict()  # averaging rounds what stays
+    changed = {name for name, value in after.items() if not torch.allclose(value, source.tensors[name], rtol=1e-5, atol=1e-8)}
     assert not any("running" in name for name in changed)
     if strategy == "feature_extraction":
         assert not changed
@@ -96,7 +97,7 @@ def test_every_strategy_trains_what_it_says(strategy: str, manifest: Manifest, s
         assert all(source.tensors[name].ndim == 4 for name in changed)
     else:
         assert any(name.startswith("conv_stem") for name in changed)
-    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    rows = history(tmp_path)
     assert len(rows) == recipe.epochs
     assert rows[0]["phase"] == "head"
     assert all(float(row["pictures_per_second"]) > 0 for row in rows)
@@ -177,7 +178,7 @@ def test_the_clock_ends_a_training(manifest: Manifest, source: Source, tmp_path:
     recipe = small(source, epochs=500, budget=0.05)
     model = start_model(recipe, source)
     fit(model, manifest, recipe, tmp_path)
-    epochs = len(list(csv.DictReader((tmp_path / "history.csv").open())))
+    epochs = len(history(tmp_path))
     assert 1 <= epochs < 500
 
 
@@ -194,7 +195,7 @@ def test_other_budgets_are_refused(text: str) -> None:
 
 def test_a_light_network_learns_from_a_heavier_run(manifest: Manifest, source: Source, tmp_path: Path) -> None:
     heavy = train(manifest, small(source, epochs=2), source, tmp_path / "runs")
-    recipe = small(source, epochs=2, teacher=str(heavy), height=96)
+    recipe = small(source, epochs=2, teacher=str(heavy)).model_copy(update={"height": 96})
     model = start_model(recipe, source)
     fit(model, manifest, recipe, tmp_path / "taught")
     alone = start_model(recipe, source)
@@ -225,7 +226,7 @@ def torchrun(parts: Path, source: Source, tmp_path_factory: pytest.TempPathFacto
     for count in (1, 2):
         out = folder / str(count)
         told = [*command, "--input-size", "64", "--epochs", "4", "--recipe", str(folder / "recipe.yaml"), "--out", str(out)]
-        start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), "--master-port", "0"]
+        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
         done = subprocess.run(
             [*(start if count > 1 else [sys.executable]), *told],
             capture_output=True,
@@ -241,7 +242,7 @@ def torchrun(parts: Path, source: Source, tmp_path_factory: pytest.TempPathFacto
 def test_two_processes_train_as_one_does(torchrun: dict[int, Path]) -> None:
     one, two = load_run(torchrun[1]), load_run(torchrun[2])
     assert one.manifest.sha256() == two.manifest.sha256()
-    histories = [list(csv.DictReader((run.path / "history.csv").open())) for run in (one, two)]
+    histories = [history(run.path) for run in (one, two)]
     assert [row["epoch"] for row in histories[0]] == [row["epoch"] for row in histories[1]] == ["1", "2", "3", "4"]
     for alone, shared in zip(*histories, strict=True):
         assert float(shared["train_loss"]) == pytest.approx(float(alone["train_loss"]), rel=0.25)

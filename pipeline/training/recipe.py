@@ -38,14 +38,16 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # What learns
-    backbone: str = "tf_mobilenetv3_small_100"
-    strategy: Strategy = Field("full", description="which layers learn, and when: see strategies.py")
+    backbone: str = Field(
+        "tf_mobilenetv3_small_100", description="timm's name of a MobileNet or EfficientNet; auto: see pipeline sources"
+    )
+    strategy: Strategy = Field("full", description="which layers learn, and when")
     stages: int = Field(3, ge=1, description="fine_tune: how many of the backbone's last stages learn")
     lora_rank: int = Field(2, ge=1, le=64, description="lora: rank of what is added to each layer")
     head_epochs: int = Field(2, ge=0, description="first phase: the new head on the frozen backbone")
 
     # The network
-    head: Literal["localising", "pooled"] = "localising"
+    head: Literal["localising", "pooled"] = Field("localising", description="says where, or the usual classifier")
     head_width: int = Field(64, ge=8, le=512, description="localising head: channels")
     heatmap_stride: Literal[4, 8, 16] = Field(8, description="localising head: pixels of a heatmap cell's side")
     top_share: float = Field(0.01, gt=0, le=1, description="localising head: share of cells whose mean is the picture's logit")
@@ -62,7 +64,9 @@ class Recipe(BaseModel):
     learning_rate: float = Field(1e-3, gt=0, description="of the head")
     backbone_rate: float = Field(0.05, gt=0, le=1, description="the backbone's learning rate as a share of the head's")
     layer_decay: float = Field(1.0, gt=0, le=1, description="each stage learns at this share of the rate of the one after it")
-    schedule: Literal["cosine", "plateau"] = "cosine"
+    schedule: Literal["cosine", "plateau"] = Field(
+        "cosine", description="how the rate falls: by a curve, or when the score stands still"
+    )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of each phase's steps with a rising rate")
     weight_decay: float = Field(0.05, ge=0, description="not on biases and norms")
     averaging: float = Field(
@@ -70,7 +74,7 @@ class Recipe(BaseModel):
     )
     patience: int = Field(8, ge=1, description="epochs without a better validation score before stopping")
     budget: float | None = Field(None, gt=0, description="minutes; the schedule ends with them, whatever the epochs")
-    seed: int = 0
+    seed: int = Field(0, description="of the head's first weights, the order of the pictures and their variation")
 
     # What is asked of it
     label_smoothing: float = Field(0.1, ge=0, lt=0.5, description="a doubtful label is not to be learned by heart")

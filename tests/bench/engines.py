@@ -1,7 +1,6 @@
-"""Speed of every backbone in every precision on this machine: `make bench`. Trust the ratios; all are measured in one run."""
+"""Speed of every backbone in every precision on this machine. Trust the ratios; all are measured in one run."""
 
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -39,11 +38,11 @@ def milliseconds(engines: dict[str, OnnxRuntimeEngine]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print a table; backbones may be named on the command line."""
+    """Print a table."""
     table = Table(title=f"onnxruntime on this CPU, batch 1, {SIDE} px: milliseconds (times FP32)", title_justify="left")
     for column in ("backbone", "fp32", "fp16", "int8-qdq", "int8-cpu"):
         table.add_column(column)
-    for backbone in sys.argv[1:] or BACKBONES:
+    for backbone in BACKBONES:
         with tempfile.TemporaryDirectory() as folder, console.status(backbone):
             torch.manual_seed(0)
             recipe = Recipe(backbone=backbone, height=SIDE, width=SIDE, source=find_source(backbone, from_scratch=True).about)
@@ -63,7 +62,3 @@ def main() -> None:
             )
         table.add_row(backbone, *(f"{value:.2f} ({value / taken['fp32']:.2f})" for value in taken.values()))
     console.print(table)
-
-
-if __name__ == "__main__":
-    main()

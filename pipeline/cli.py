@@ -130,29 +130,29 @@ def train(
     from pipeline.training.recipe import AUTO, parse_minutes, resolve_recipe
     from pipeline.training.sources.command import best_source
     from pipeline.training.train import train as run_training
-    from pipeline.training.weights import find_source
+    from pipeline.training.weights import resolve_start
 
     first_process_talks()
-    chosen = resolve_recipe(
-        recipe,
-        from_scratch,
-        backbone=backbone,
-        strategy=strategy,
-        head=head,
-        height=input_size,
-        width=input_size,
-        epochs=epochs,
-        budget=parse_minutes(budget) if budget else None,
-        seed=seed,
-    )
-    if chosen.backbone == AUTO and (weights or from_scratch):
-        raise WeightsError("--backbone auto chooses among the source weights at hand; leave --weights and --from-scratch out")
-    manifest = prepare(dataset, chosen.seed, resplit, allow_leakage, named_layout(layout))
+    told = {
+        "backbone": backbone,
+        "strategy": strategy,
+        "head": head,
+        "height": input_size,
+        "width": input_size,
+        "epochs": epochs,
+        "budget": parse_minutes(budget) if budget else None,
+        "seed": seed,
+    }
+    chosen = resolve_recipe(recipe, from_scratch, **told)
     if chosen.backbone == AUTO:
+        if weights or from_scratch:
+            raise WeightsError("--backbone auto chooses among the sources at hand; leave --weights and --from-scratch out")
+        manifest = prepare(dataset, chosen.seed, resplit, allow_leakage, named_layout(layout))
         name, source = best_source(manifest, chosen, out)
         chosen = chosen.model_copy(update={"backbone": name})
     else:
-        source = find_source(chosen.backbone, weights, from_scratch)
+        chosen, source = resolve_start(recipe, weights, from_scratch, **told)
+        manifest = prepare(dataset, chosen.seed, resplit, allow_leakage, named_layout(layout))
     say(f"source weights for {chosen.backbone}: {source.about.origin}")
     folder = run_training(manifest, chosen, source, out)
     say(f"run: {folder}  report: {folder / 'report.html'}", style="bold")

@@ -14,6 +14,7 @@ from pipeline.data.augment.settings import Augmentation
 FOLDER_VARIABLE = "INSPECTOR_WEIGHTS"
 """Environment variable that names a folder of source weights, BACKBONE.safetensors."""
 FROM_SCRATCH = "from scratch"
+STARTER_ORIGIN = "the project's starter weights"
 AUTO = "auto"
 """As a backbone: whichever has the best source weights at hand for the dataset."""
 
@@ -104,8 +105,8 @@ class Recipe(BaseModel):
         return self
 
     def trains_norms(self) -> bool:
-        """Whether the backbone's batch norms learn their statistics: only when it starts from nothing."""
-        return self.source is not None and self.source.origin == FROM_SCRATCH
+        """Whether the backbone's batch norms learn their statistics: only when it starts from little or nothing."""
+        return self.source is not None and self.source.origin in (FROM_SCRATCH, STARTER_ORIGIN)
 
     def preprocessing(self) -> Preprocessing:
         """Letterbox bars take the source weights' mean colour: to the network that is zero, no edge."""
@@ -163,8 +164,8 @@ FROM_SCRATCH_DEFAULTS: dict[str, Any] = {
     "label_smoothing": 0.0,
     "augmentation": Augmentation(shift=0.05, scale=0.1, brightness=0.25, contrast=0.25),
 }
-"""What differs when a network starts from scratch: frozen random features teach a head nothing, and a net that has everything to
-learn is held back by what keeps a pretrained one from learning parts by heart."""
+"""What differs when a network starts from scratch, or from the starter weights: its frozen features teach a head little, and what
+keeps a pretrained net from learning parts by heart holds back one that has nearly everything to learn."""
 
 
 STRATEGY_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -176,7 +177,7 @@ STRATEGY_DEFAULTS: dict[str, dict[str, Any]] = {
         "head_width": 32,
         "learning_rate": 4e-3,
     },
-    "lora": {"backbone_rate": 1.0},
+    "lora": {"backbone_rate": 1.0, "lora_rank": 1, "head_width": 32},
 }
 """What differs by strategy: a head alone is trained in seconds, and additions that start at nothing need the full rate."""
 

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 from huggingface_hub import constants
@@ -23,7 +24,14 @@ from deploy.bundle import sha256_of
 from deploy.command import say
 from deploy.errors import WeightsError
 from pipeline.training.model import InspectionModel
-from pipeline.training.recipe import FOLDER_VARIABLE, FROM_SCRATCH, SourceWeights
+from pipeline.training.recipe import (
+    FOLDER_VARIABLE,
+    FROM_SCRATCH,
+    STARTER_ORIGIN,
+    Recipe,
+    SourceWeights,
+    resolve_recipe,
+)
 
 STARTER = Path(__file__).parent / "starter"
 """Weights of the project's own, made by `pipeline pretrain`: BACKBONE.safetensors."""
@@ -86,6 +94,20 @@ def find_source(backbone: str, file: Path | None = None, from_scratch: bool = Fa
     )
 
 
+def resolve_start(
+    recipe: Path | None = None, weights: Path | None = None, from_scratch: bool = False, **overrides: Any
+) -> tuple[Recipe, Source]:
+    """The recipe and the source weights its backbone starts from; the starter's teach so little that the defaults are as without.
+
+    Raises as `resolve_recipe` and `find_source` do.
+    """
+    chosen = resolve_recipe(recipe, from_scratch, **overrides)
+    source = find_source(chosen.backbone, weights, from_scratch)
+    if source.about.origin == STARTER_ORIGIN:
+        chosen = resolve_recipe(recipe, from_scratch=True, **overrides)
+    return chosen, source
+
+
 def source_at_hand(backbone: str, file: Path | None = None) -> Source | None:
     """The backbone's source weights where they lie on this machine: the file, or the weights folder's; None without asking a hub.
 
@@ -136,7 +158,7 @@ def _from_file(backbone: str, file: Path) -> Source:
         tensors = load_file(file)
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{file} is no readable safetensors file ({error}); convert it, or copy it again") from error
-    origin = f"the project's starter weights ({backbone})" if file.parent == STARTER else str(file)
+    origin = STARTER_ORIGIN if file.parent == STARTER else str(file)
     return Source(_about(backbone, origin, sha256_of(file), metadata), {name: value.float() for name, value in tensors.items()})
 
 

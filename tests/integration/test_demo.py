@@ -17,7 +17,7 @@ def test_the_demo_shows_the_whole_way(tmp_path: Path) -> None:
     line = [sys.executable, "-c", "from pipeline.cli import main; main()", "demo", "--out", str(tmp_path / "demo")]
     done = subprocess.run(line, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    assert "no source weights are reachable, so this small net is trained from scratch" in done.stdout
+    assert "source weights: the project's starter weights" in done.stdout
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert summary["auroc"] >= 0.95
     assert summary["parts_counted"] == summary["parts_true"] == 24

@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 
 from deploy.errors import RunError, WeightsError
 from pipeline.training.model import InspectionModel
-from pipeline.training.recipe import FOLDER_VARIABLE, Recipe, read_recipe, resolve_recipe, write_recipe
+from pipeline.training.recipe import FOLDER_VARIABLE, STARTER_ORIGIN, Recipe, read_recipe, resolve_recipe, write_recipe
 from pipeline.training.run import save_model
-from pipeline.training.weights import find_source, load_source
+from pipeline.training.weights import find_source, load_source, resolve_start
 
 SMALL = "mobilenetv3_small_050"
 
@@ -170,3 +170,17 @@ def test_from_scratch_has_no_features_to_protect(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("head_epochs: 1\n")
     assert resolve_recipe(tmp_path / "r.yaml", from_scratch=True).head_epochs == 1
     assert resolve_recipe().head_epochs > 0
+
+
+def test_the_starter_is_the_last_resort_and_said_aloud(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe, source = resolve_start(height=64, width=64)
+    said = capsys.readouterr().out
+    assert "taking the starter weights" in said
+    assert "INSPECTOR_WEIGHTS (not set)" in said
+    assert source.about.origin == STARTER_ORIGIN
+    model = InspectionModel(recipe.model_copy(update={"source": source.about}))
+    load_source(model, source)
+    assert all(value.dtype == torch.float32 for value in model.backbone.state_dict().values() if value.is_floating_point())
+    # It teaches little: the network learns at the rates of one from scratch, and its norms learn too.
+    assert recipe.backbone_rate == resolve_recipe(from_scratch=True).backbone_rate
+    assert recipe.model_copy(update={"source": source.about}).trains_norms()

@@ -127,7 +127,7 @@ def train(
     from deploy.errors import WeightsError
     from pipeline.data.prepare import named_layout, prepare
     from pipeline.training.machine import first_process_talks
-    from pipeline.training.recipe import AUTO, parse_minutes, resolve_recipe
+    from pipeline.training.recipe import AUTO, STARTER_ORIGIN, parse_minutes, resolve_recipe
     from pipeline.training.sources.command import best_source
     from pipeline.training.train import train as run_training
     from pipeline.training.weights import resolve_start
@@ -149,7 +149,7 @@ def train(
             raise WeightsError("--backbone auto chooses among the sources at hand; leave --weights and --from-scratch out")
         manifest = prepare(dataset, chosen.seed, resplit, allow_leakage, named_layout(layout))
         name, source = best_source(manifest, chosen, out)
-        chosen = chosen.model_copy(update={"backbone": name})
+        chosen = resolve_recipe(recipe, source.about.origin == STARTER_ORIGIN, **told | {"backbone": name})
     else:
         chosen, source = resolve_start(recipe, weights, from_scratch, **told)
         manifest = prepare(dataset, chosen.seed, resplit, allow_leakage, named_layout(layout))

@@ -3,11 +3,12 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 from deploy.errors import RunError
-from pipeline.training.recipe import FROM_SCRATCH, Recipe, Strategy, resolve_recipe
+from pipeline.training.recipe import FROM_SCRATCH, STARTER_ORIGIN, Recipe, Strategy, resolve_recipe
 from pipeline.training.weights import Source, find_source
 
 TRANSFER, SCRATCH = "transfer", "from-scratch"
@@ -52,11 +53,15 @@ def resolve_arms(
         raise RunError(
             f"only {', '.join([*chosen, *stems]) or 'nothing'} to compare; name two arms or more: {', '.join(known())}"
         )
-    told = [(name, _told(name, overrides)) for name in chosen if name != SCRATCH]
-    told += [(stem, resolve_recipe(file, **overrides)) for stem, file in zip(stems, files, strict=True)]
-    arms = {name: _start(name, recipe, weights) for name, recipe in told}
+    told = {name: partial(resolve_recipe, None, **_keys(name), **overrides) for name in chosen if name != SCRATCH}
+    told |= {stem: partial(resolve_recipe, file, **overrides) for stem, file in zip(stems, files, strict=True)}
+    arms = {}
+    for name, resolve in told.items():
+        arms[name] = _start(name, resolve(), weights)
+        if arms[name].source.about.origin == STARTER_ORIGIN:  # as `pipeline train` does with it
+            arms[name] = _start(name, resolve(from_scratch=True), weights)
     if SCRATCH in chosen:
-        like = next((recipe for _, recipe in sorted(told, key=lambda one: one[1].strategy == HEAD_ONLY)), None)
+        like = next((arm.recipe for arm in sorted(arms.values(), key=lambda one: one.recipe.strategy == HEAD_ONLY)), None)
         arms[SCRATCH] = _start(SCRATCH, _scratch(like, overrides), None, from_scratch=True)
     return [arms[name] for name in [*chosen, *stems]]
 
@@ -94,8 +99,8 @@ def _spelled(name: str) -> str:
     )
 
 
-def _told(name: str, overrides: dict[str, Any]) -> Recipe:
-    return resolve_recipe(strategy=None if name == TRANSFER else name, **overrides)
+def _keys(name: str) -> dict[str, Any]:
+    return {} if name == TRANSFER else {"strategy": name}
 
 
 def _scratch(like: Recipe | None, overrides: dict[str, Any]) -> Recipe:
@@ -114,4 +119,4 @@ def _start(name: str, recipe: Recipe, weights: Path | None, from_scratch: bool =
     elif origin and Path(origin).is_file():
         weights = Path(origin)
     source = find_source(recipe.backbone, weights, from_scratch)
-    return Arm(name, recipe.model_copy(update={"source": source.about}), source)
+    return Arm(name, recipe.started_from(source.about), source)

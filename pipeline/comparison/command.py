@@ -19,6 +19,7 @@ from pipeline.data.manifest import holds_manifest, slug
 from pipeline.data.prepare import read_samples, take_version
 from pipeline.data.sample import Sample
 from pipeline.data.split import check_split, folds
+from pipeline.training.lineage import refuse_learned
 
 STOPPED = 130
 AFRESH = "give siblings one group, or delete the copies"
@@ -86,6 +87,8 @@ def compare(
             f"each fold learns from {points[0]} defective groups or fewer: no curve can be drawn; leave --curve out, or add "
             "pictures of other defective parts"
         )
+    for arm in arms:
+        refuse_learned(arm.source.about.origin, samples, f"the source of {arm.name}")
     notes = _notes(samples, arms, seeds)
     for note in notes:
         say(note, style="yellow")

@@ -57,6 +57,6 @@ def read_truth(sample: Sample, size: tuple[int, int], spec: Preprocessing) -> Pi
 
 
 def _framed(shades: Picture, spec: Preprocessing) -> Picture:
-    if max(shades.shape[:2]) > max(spec.height, spec.width):
+    if min(spec.height / shades.shape[0], spec.width / shades.shape[1]) < 1:
         shades = np.asarray(cv2.dilate(shades, np.ones((3, 3), np.uint8)), np.uint8)  # thin cracks must survive the shrinking
     return letterbox(shades, spec.model_copy(update={"pad_bgr": (0, 0, 0)}))[..., 0]

@@ -36,16 +36,18 @@ class Item(NamedTuple):
 class Pictures(Dataset[Item]):
     """The samples of one split, as they are, or varied anew each time as `augmentation` says.
 
-    Variation draws from torch's generator alone. Pasted defects are cut from these very samples. Raises DatasetError for a
-    sample that cannot be read, RunError for an augmentation that does not fit the input.
+    With `keep` decoded pictures stay in memory. Variation draws from torch's generator alone. Pasted defects are cut from these
+    very samples. Raises DatasetError for a sample that cannot be read, RunError for an augmentation that does not fit the input.
     """
 
-    def __init__(self, samples: Sequence[Sample], spec: Preprocessing, augmentation: Augmentation | None = None) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], spec: Preprocessing, augmentation: Augmentation | None = None, keep: bool = True
+    ) -> None:
         self.samples = samples
         self.spec = spec
         self.changes = build_augmentation(augmentation, spec) if augmentation else None
         # Filled before loader workers fork, so that they share it.
-        room = CACHE_BYTES // (spec.height * spec.width * 4)
+        room = CACHE_BYTES // (spec.height * spec.width * 4) if keep else 0
         self._cache = [read_example(sample, spec) for sample in samples[:room]]
         if self.changes and self.changes.cut_paste:
             masked = [index for index, sample in enumerate(samples) if sample.label == "defective" and sample.mask]

@@ -19,9 +19,6 @@ from pipeline.training.run import load_run
 from pipeline.training.train import train
 from pipeline.training.weights import Source
 
-LEARNING_RATE = 5e-4
-"""Half of a first training's: what the run knows is to be added to, not overwritten."""
-
 
 def retrain(
     path: Path,
@@ -50,9 +47,9 @@ def retrain(
         f"manifest version {manifest.version}: "
         + ", ".join(f"{split} {manifest.pictures()[split] - old.manifest.pictures()[split]} new" for split in SPLITS),
     )
-    recipe = old.recipe.model_copy(
-        update={"epochs": epochs or old.recipe.epochs, "head_epochs": 0, "learning_rate": LEARNING_RATE}
-    )
+    # Half of a first training's rate: what the run knows is to be added to, not overwritten. Halved once, not every time.
+    rate = old.recipe.learning_rate * (1 if old.recipe.source.origin.startswith("run ") else 0.5)
+    recipe = old.recipe.model_copy(update={"epochs": epochs or old.recipe.epochs, "head_epochs": 0, "learning_rate": rate})
     about = old.recipe.source.model_copy(update={"origin": f"run {old.path}", "sha256": sha256_of(old.weights)})
     new = load_run(train(manifest, recipe, Source(about, learned, with_head=True), out))
 

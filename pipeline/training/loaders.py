@@ -8,9 +8,9 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 from pipeline.data.manifest import Manifest
 from pipeline.data.pictures import Pictures
 from pipeline.training.frozen import frozen_maps
-from pipeline.training.machine import loader_workers, process, processes
+from pipeline.training.machine import device, loader_workers, process, processes
 from pipeline.training.model import InspectionModel
-from pipeline.training.order import EpochOrder, balanced_weights
+from pipeline.training.order import EpochBatches, EpochOrder, balanced_weights
 from pipeline.training.recipe import Recipe
 
 
@@ -27,12 +27,12 @@ def build_loaders(model: InspectionModel, manifest: Manifest, recipe: Recipe) ->
         processes(),
     )
     if recipe.strategy == "feature_extraction":
-        model.eval()
+        model.eval().to(device())
         learned, held = frozen_maps(model, train, recipe, mirror=True), frozen_maps(model, validation, recipe, mirror=False)
         model.train()
         # These give whole batches at once.
         return (
-            DataLoader(learned, batch_size=None, sampler=BatchSampler(order, batch, drop_last=len(order) > batch)),
+            DataLoader(learned, batch_size=None, sampler=EpochBatches(order, batch, drop_last=len(order) > batch)),
             DataLoader(held, batch_size=None, sampler=BatchSampler(_in_turn(held), 2 * batch, drop_last=False)),
         )
     workers = loader_workers()

@@ -29,7 +29,9 @@ def first_process_talks() -> None:
 def join_processes() -> None:
     """Meet the other processes, if there are any; Lightning goes on with what is there."""
     if processes() > 1 and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
 
 def told_by_first(value: str) -> str:
@@ -37,8 +39,13 @@ def told_by_first(value: str) -> str:
     if processes() == 1:
         return value
     values = [value]
-    distributed.broadcast_object_list(values)
+    distributed.broadcast_object_list(values, device=torch.device("cpu"))
     return values[0]
+
+
+def device() -> torch.device:
+    """Where this process computes."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def loader_workers() -> int:

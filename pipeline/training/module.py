@@ -13,6 +13,7 @@ from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision
 
 from pipeline.training.batch import Batch, build_mixup, mix
 from pipeline.training.losses import cell_truth, distillation_loss, picture_loss, pixel_loss
+from pipeline.training.machine import told_by_first
 from pipeline.training.model import InspectionModel
 from pipeline.training.recipe import Recipe
 from pipeline.training.strategies import Phase, backbone_stages, learns, parameter_groups, phase_at, plan
@@ -60,7 +61,11 @@ class TrainingModule(lightning.LightningModule):
         for index, stage in enumerate(self.stages):
             for name, parameter in stage:
                 parameter.requires_grad_(index >= first_free and learns(name, self.recipe))
-        self.model.backbone.train(self.recipe.trains_norms())
+        self.model.backbone.train(phase.free > 0)
+        if not self.recipe.trains_norms():
+            for layer in self.model.backbone.modules():
+                if isinstance(layer, torch.nn.BatchNorm2d):
+                    layer.eval()
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """A batch of pictures, or of a frozen backbone's maps -> logit N, heatmap logits N x h x w."""
@@ -129,8 +134,8 @@ class TrainingModule(lightning.LightningModule):
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
     def time_spent(self) -> float:
-        """Share of the budget, so that the cosine ends with it; 0 without one."""
+        """Share of the budget, so that the cosine ends with it; 0 without one. The first process's clock is everybody's."""
         if self.recipe.budget is None or self._trainer is None:
             return 0.0
         timer = next(one for one in self._trainer.callbacks if isinstance(one, Timer))  # type: ignore[attr-defined]
-        return float(timer.time_elapsed()) / (60 * self.recipe.budget)
+        return float(told_by_first(str(timer.time_elapsed() / (60 * self.recipe.budget))))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import BatchSampler, Sampler
 
 from pipeline.data.sample import Sample
 
@@ -36,6 +36,15 @@ class EpochOrder(Sampler[int]):
             rounds = -(-self._count // self._pictures)
             order = torch.cat([torch.randperm(self._pictures, generator=generator) for _ in range(rounds)])[: self._count]
         return iter(order[self._process :: self._processes].tolist())
+
+
+class EpochBatches(BatchSampler):
+    """Whole batches of an EpochOrder, which hears of each epoch through them."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """See EpochOrder.set_epoch."""
+        if isinstance(self.sampler, EpochOrder):
+            self.sampler.set_epoch(epoch)
 
 
 def balanced_weights(samples: Sequence[Sample]) -> list[float]:

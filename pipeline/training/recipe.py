@@ -68,13 +68,15 @@ class Recipe(BaseModel):
     schedule: Literal["cosine", "plateau"] = Field(
         "cosine", description="how the rate falls: by a curve, or when the score stands still"
     )
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of each phase's steps with a rising rate")
+    warmup: float = Field(
+        0.1, ge=0, lt=1, description="share of the steps with a rising rate, of the head's own phase and of what follows"
+    )
     weight_decay: float = Field(0.05, ge=0, description="not on biases and norms")
     averaging: float = Field(
         0.98, ge=0, lt=1, description="decay per step of the averaged weights that are kept; 0 keeps the last"
     )
     patience: int = Field(8, ge=1, description="epochs without a better validation score before stopping")
-    budget: float | None = Field(None, gt=0, description="minutes; the schedule ends with them, whatever the epochs")
+    budget: float | None = Field(None, gt=0, description="minutes at most; the schedule ends with them")
     seed: int = Field(0, description="of the head's first weights, the order of the pictures and their variation")
 
     # What is asked of it
@@ -98,11 +100,17 @@ class Recipe(BaseModel):
     def _fits_together(self) -> "Recipe":
         if self.strategy != "feature_extraction" and self.head_epochs >= self.epochs:
             raise ValueError(f"head_epochs ({self.head_epochs}) must be below epochs ({self.epochs})")
-        if self.strategy == "feature_extraction" and self.source and self.source.origin == FROM_SCRATCH:
-            raise ValueError("feature_extraction from scratch would keep random features; choose another strategy or source")
         if self.strategy == "feature_extraction" and (self.mixup or self.cutmix or self.teacher):
             raise ValueError("feature_extraction sees no pictures, only their features; leave mixup, cutmix and teacher out")
         return self
+
+    def started_from(self, source: SourceWeights) -> "Recipe":
+        """The recipe with its source; raises RunError for a strategy that would keep random features."""
+        if source.origin == FROM_SCRATCH and self.strategy in ("feature_extraction", "fine_tune", "lora"):
+            raise RunError(
+                f"{self.strategy} from scratch would keep random features; choose full or progressive, or source weights"
+            )
+        return self.model_copy(update={"source": source})
 
     def trains_norms(self) -> bool:
         """Whether the backbone's batch norms learn their statistics: only when it starts from little or nothing."""
@@ -187,7 +195,7 @@ def resolve_recipe(file: Path | None = None, from_scratch: bool = False, **overr
     told = _read_yaml(file) if file else {}
     chosen = {key: value for key, value in overrides.items() if value is not None}
     strategy = (told | chosen).get("strategy")
-    defaults = FROM_SCRATCH_DEFAULTS if from_scratch else STRATEGY_DEFAULTS.get(str(strategy), {})
+    defaults = (FROM_SCRATCH_DEFAULTS if from_scratch else {}) | STRATEGY_DEFAULTS.get(str(strategy), {})
     epochs = chosen.get("epochs")
     if (
         isinstance(epochs, int) and strategy != "feature_extraction" and "head_epochs" not in told | chosen

@@ -16,6 +16,7 @@ from pipeline.data.manifest import Manifest, write_manifest
 from pipeline.data.split.leaks import refuse_leaks
 from pipeline.evaluation.evaluate import evaluate_run, print_evaluation
 from pipeline.evaluation.predict import fix_decision
+from pipeline.training.lineage import refuse_learned
 from pipeline.training.loaders import build_loaders
 from pipeline.training.lora import add_lora, merge_lora
 from pipeline.training.machine import join_processes, process, told_by_first, trainer_options
@@ -40,7 +41,9 @@ def train(manifest: Manifest, recipe: Recipe, source: Source, out: Path) -> Path
     """
     if not manifest.leakage:
         refuse_leaks(manifest.samples, "give siblings one group, or delete the copies")
-    recipe = recipe.model_copy(update={"source": source.about})
+        refuse_learned(source.about.origin, manifest.split("test"), "the source weights")
+    recipe = recipe.started_from(source.about)
+    load_teacher(recipe, manifest)  # refused before anything is written
     identity = {"manifest": manifest.sha256(), "recipe": recipe.model_dump(mode="json")}
     model = start_model(recipe, source)
     join_processes()
@@ -84,7 +87,7 @@ def fit(model: InspectionModel, manifest: Manifest, recipe: Recipe, folder: Path
     training, validation = build_loaders(model, manifest, recipe)
     labels = [sample.label for sample in manifest.split("train")]
     defect_weight = labels.count("good") / labels.count("defective")
-    teacher = load_teacher(recipe, manifest) if recipe.teacher else None
+    teacher = load_teacher(recipe, manifest)
     adapted = add_lora(model.backbone, recipe.lora_rank) if recipe.strategy == "lora" else None
     module = TrainingModule(model, recipe, defect_weight, len(training), teacher)
     best = ModelCheckpoint(
@@ -96,7 +99,7 @@ def fit(model: InspectionModel, manifest: Manifest, recipe: Recipe, folder: Path
             EMAWeightAveraging(decay=recipe.averaging),
             EpochLines(folder / "history.csv"),
             EarlyStopping("score", mode="max", patience=recipe.patience),
-            Timer(timedelta(minutes=recipe.budget) if recipe.budget else None, interval="epoch", verbose=False),
+            Timer(timedelta(minutes=recipe.budget) if recipe.budget else None, interval="step", verbose=False),
             best,
         ],
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
@@ -117,6 +120,8 @@ def fit(model: InspectionModel, manifest: Manifest, recipe: Recipe, folder: Path
         except SystemExit as ended:  # Lightning's way to end on Ctrl-C
             say(f"stopped; the same command goes on from the last finished epoch, in {folder}")
             raise SystemExit(130) from ended
+    if recipe.budget and len(module.phases) > 1 and trainer.current_epoch <= recipe.head_epochs:
+        say("the time ended before the backbone learned anything; give it more, or fewer head_epochs", style="yellow")
     stored = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
     module.load_state_dict(stored["state_dict"])
     if adapted is not None:

@@ -25,6 +25,7 @@ from deploy.command import say
 from deploy.errors import WeightsError
 from pipeline.training.model import InspectionModel
 from pipeline.training.recipe import (
+    AUTO,
     FOLDER_VARIABLE,
     FROM_SCRATCH,
     STARTER_ORIGIN,
@@ -51,6 +52,8 @@ class Source:
 
 def check_backbone(name: str) -> None:
     """Raise WeightsError with the nearest names when timm has no such backbone."""
+    if name == AUTO:
+        raise WeightsError("the backbone auto is for pipeline train and a dataset; name one here (see pipeline sources)")
     if not timm.is_model(name.split(".")[0]):
         near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.4)
         raise WeightsError(f"no backbone is called {name!r}; nearest: {', '.join(near) or 'none'}")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training.order import EpochOrder, balanced_weights
+from pipeline.training.order import EpochBatches, EpochOrder, balanced_weights
 from tests.pipeline.conftest import sample
 
 
@@ -33,6 +33,17 @@ def test_every_epoch_has_its_own_order_and_the_same_again() -> None:
     order.set_epoch(5)
     assert list(order) != fourth
     assert list(EpochOrder(50, 50, seed=4)) != list(EpochOrder(50, 50, seed=3))
+
+
+def test_whole_batches_hear_of_each_epoch() -> None:
+    batches = EpochBatches(EpochOrder(10, 10, seed=0), 4, drop_last=True)
+    shown = []
+    for epoch in range(6):
+        batches.set_epoch(epoch)
+        shown.append([index for batch in batches for index in batch])
+    assert all(len(one) == 8 for one in shown)
+    assert len({tuple(one) for one in shown}) == 6
+    assert {index for one in shown for index in one} == set(range(10))  # what one epoch leaves out, another shows
 
 
 def test_balanced_weights_show_every_class_and_type_alike_often() -> None:

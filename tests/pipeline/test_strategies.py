@@ -6,7 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from timm.layers.drop import DropPath
 
+from deploy.errors import RunError
 from pipeline.training.lora import add_lora, is_addition, merge_lora
 from pipeline.training.model import InspectionModel
 from pipeline.training.module import TrainingModule
@@ -96,6 +98,29 @@ def test_batch_norms_keep_the_sources_statistics(strategy: str) -> None:
         assert norms
         assert not any(one.training for one in norms)
         assert trained.model.head.training
+
+
+def test_branches_are_dropped_where_the_backbone_learns() -> None:
+    trained = module("full", drop_path=0.2)
+    dropping = [one for one in trained.model.backbone.modules() if isinstance(one, DropPath)]
+    assert dropping
+    for phase, on in zip(trained.phases, (False, True), strict=True):
+        trained.free(phase)
+        assert all(one.training == on for one in dropping)
+
+
+@pytest.mark.parametrize("strategy", ["feature_extraction", "fine_tune", "lora"])
+def test_random_features_are_never_kept(strategy: str) -> None:
+    bare = find_source("tf_mobilenetv3_small_100", from_scratch=True).about
+    with pytest.raises(RunError, match=f"{strategy} from scratch would keep random features"):
+        resolve_recipe(strategy=strategy).started_from(bare)
+
+
+def test_a_strategy_keeps_its_own_defaults_with_a_weak_source() -> None:
+    known, weak = (resolve_recipe(from_scratch=one, strategy="lora") for one in (False, True))
+    assert (known.lora_rank, known.head_width) == (weak.lora_rank, weak.head_width)
+    quick = resolve_recipe(from_scratch=True, strategy="feature_extraction")
+    assert quick.epochs == resolve_recipe(strategy="feature_extraction").epochs
 
 
 def test_each_stage_learns_at_its_own_rate() -> None:

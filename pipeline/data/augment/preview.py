@@ -17,7 +17,7 @@ from pipeline.data.example import UNKNOWN, read_example
 from pipeline.data.layouts import Layout, check_any, read_dataset
 from pipeline.data.manifest import holds_manifest, read_manifest
 from pipeline.data.sample import Sample
-from pipeline.training.recipe import Recipe, resolve_recipe
+from pipeline.training.recipe import AUTO, Recipe, resolve_recipe
 from pipeline.training.weights import find_source
 
 TYPES = 8
@@ -42,7 +42,8 @@ def preview_command(dataset: Path, recipe: Path | None, out: Path, seed: int, la
 
 def preview_rows(samples: Sequence[Sample], recipe: Recipe, seed: int) -> tuple[list[Row], list[str]]:
     """Rows of variants of a few samples, then one of each switch alone at its strongest; and what to tell the user."""
-    source = recipe.source or find_source(recipe.backbone, from_scratch=True).about
+    backbone = Recipe().backbone if recipe.backbone == AUTO else recipe.backbone
+    source = recipe.source or find_source(backbone, from_scratch=True).about
     spec = recipe.model_copy(update={"source": source}).preprocessing()
     augmentation = recipe.augmentation
     build_augmentation(augmentation, spec)  # refuses what does not fit before pictures are read

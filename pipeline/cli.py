@@ -111,7 +111,7 @@ def train(
     weights: Annotated[Path | None, typer.Option(help="Source weights, .safetensors in timm's naming.")] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
     input_size: Annotated[int | None, typer.Option(help="Input height and width in pixels, a multiple of 32.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of both stages together.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of all phases together.")] = None,
     budget: Annotated[
         str | None, typer.Option(help="Time of the training, such as 90s, 10m or 1h: the schedule ends with it.")
     ] = None,

@@ -62,6 +62,12 @@ def compare(surveyed: Survey, cells: Cells | None = None) -> LookAlikes:
     return found
 
 
+def named_alike(samples: Sequence[Sample], others: Sequence[Sample]) -> list[bool]:
+    """Whether each sample is a file of the others', or of a group of theirs that has its name in the same folder."""
+    hashes, groups = {other.sha256 for other in others}, {(other.origin, other.group) for other in others}
+    return [sample.sha256 in hashes or (sample.origin, sample.group) in groups for sample in samples]
+
+
 def met_before(new: Sequence[Sample], known: Sequence[Sample]) -> list[Met]:
     """For each new sample, what it shares with known ones. The new must be readable; known ones that are not are left aside."""
     first, second = survey(new), survey(known)

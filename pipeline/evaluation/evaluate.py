@@ -10,7 +10,7 @@ from rich.table import Table
 
 from deploy.command import console, say
 from deploy.files import write_whole
-from pipeline.data.groups import is_guessed, met_before
+from pipeline.data.groups import is_guessed, met_before, named_alike
 from pipeline.data.layouts import Layout
 from pipeline.data.manifest import Manifest, check_unchanged, holds_manifest
 from pipeline.data.prepare import read_samples, take_version
@@ -194,9 +194,8 @@ def count_learned(manifest: Manifest, samples: Sequence[Sample]) -> int:
     run is tested on itself is of no such group. Pictures it learned from that no longer lie there are known by their file only.
     """
     old = [sample for sample in manifest.samples if sample.split != "test"]
-    hashes, groups = {sample.sha256 for sample in old}, {(sample.origin, sample.group) for sample in old}
     tested = {sample.sha256 for sample in manifest.split("test")}
-    named = [sample.sha256 in hashes or (sample.origin, sample.group) in groups for sample in samples]
+    named = named_alike(samples, old)
     unsure = [sample for sample, known in zip(samples, named, strict=True) if not known and sample.sha256 not in tested]
     there = [sample for sample in old if sample.file.is_file()]
     if unsure and len(there) < len(old):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.errors import RunError
+from pipeline.data.groups import named_alike
 from pipeline.data.manifest import holds_manifest, read_manifest
 from pipeline.data.sample import Sample
 from pipeline.training.recipe import read_recipe
@@ -34,8 +35,8 @@ def refuse_learned(origin: str, tested: Sequence[Sample], what: str) -> None:
     run = run_behind(origin)
     if run is None:
         return
-    marks = {one for sample in tested for one in (sample.sha256, f"{sample.origin}|{sample.group}")}
-    known = [sample for sample in learned_from(run) if {sample.sha256, f"{sample.origin}|{sample.group}"} & marks]
+    learned = learned_from(run)
+    known = [sample for sample, met in zip(learned, named_alike(learned, tested), strict=True) if met]
     if known:
         raise RunError(
             f"{what}: {run} learned from {len(known)} pictures of groups that are tested on here (first: "

@@ -37,7 +37,7 @@ from pipeline.data.sample import Sample
 from pipeline.data.split import folds, split_by_group
 from pipeline.evaluation.metrics import Scores
 from pipeline.training.model import InspectionModel
-from pipeline.training.recipe import Recipe, parse_minutes, resolve_recipe
+from pipeline.training.recipe import Recipe, resolve_recipe
 from pipeline.training.weights import find_source
 from tests.pipeline.conftest import MakeFiles, sample
 
@@ -223,17 +223,6 @@ def test_recipes_with_other_budgets_are_told(tmp_path: Path) -> None:
     files = [scratch_file(tmp_path / f"{name}.yaml", epochs=epochs) for name, epochs in (("a", 3), ("b", 5))]
     assert "a 3 epochs, b 5 epochs" in uneven(resolve_arms(None, files))
     assert not uneven(resolve_arms(None, files, epochs=4))
-
-
-@pytest.mark.parametrize(("text", "minutes"), [("90s", 1.5), ("10m", 10), ("1.5h", 90), ("7", 7), ("2 hours", 120)])
-def test_a_time_is_read(text: str, minutes: float) -> None:
-    assert parse_minutes(text) == pytest.approx(minutes)
-
-
-@pytest.mark.parametrize("text", ["", "soon", "-1m", "0s", "5d"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(RunError, match="such as 90s"):
-        parse_minutes(text)
 
 
 @pytest.mark.parametrize("strategy", ["feature_extraction", "fine_tune", "progressive", "full", "lora"])

@@ -186,14 +186,17 @@ def test_the_clock_ends_a_training(manifest: Manifest, source: Source, tmp_path:
     assert 1 <= epochs < 500
 
 
-@pytest.mark.parametrize(("text", "minutes"), [("90s", 1.5), ("10m", 10), ("1.5h", 90), ("5", 5), ("2 min", 2)])
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [("90s", 1.5), ("10m", 10), ("1.5h", 90), ("5", 5), ("7", 7), ("2 min", 2), ("2 hours", 120)],
+)
 def test_budgets_are_read_as_people_write_them(text: str, minutes: float) -> None:
     assert parse_minutes(text) == pytest.approx(minutes)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-3m", "0", "10x"])
+@pytest.mark.parametrize("text", ["", "soon", "-1m", "-3m", "0", "0s", "5d", "10x"])
 def test_other_budgets_are_refused(text: str) -> None:
-    with pytest.raises(RunError, match="expected a time"):
+    with pytest.raises(RunError, match=r"expected a time.*such as 90s"):
         parse_minutes(text)
 
 

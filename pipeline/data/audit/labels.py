@@ -7,15 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator
-from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from pipeline.data.audit.finding import Checked, Finding, Material, Severity, Shown
 from pipeline.data.audit.leakage import Siblings
-from pipeline.data.audit.probe import out_of_fold
+from pipeline.data.audit.probe import linear_probe
 from pipeline.data.lookalikes import BURST, SAME_FILE, cluster_links
 from pipeline.evaluation.metrics import labels_of
 
@@ -41,7 +36,6 @@ KINDS: tuple[tuple[str, Severity, str, str], ...] = (
     ),
     ("look-alikes", "warning", "clusters of look-alikes with both labels", "Look whether a label is wrong."),
 )
-COMPONENTS = 128
 
 
 @dataclass(frozen=True)
@@ -139,15 +133,7 @@ def _probe(material: Material) -> npt.NDArray[np.float64] | None:
     if material.features is None:
         return None
     table = np.asarray(material.features, np.float32)
-
-    def make(learned: int) -> BaseEstimator:
-        return make_pipeline(
-            StandardScaler(),
-            PCA(min(COMPONENTS, table.shape[1], learned // 2), random_state=0, svd_solver="randomized"),
-            LogisticRegression(C=1e-3, class_weight="balanced", max_iter=500),
-        )
-
-    return out_of_fold(make, table, material.samples)
+    return linear_probe(table, material.samples)
 
 
 def _mixed(material: Material, kind: str, names: Iterable[Any]) -> list[dict[str, Any]]:

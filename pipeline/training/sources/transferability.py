@@ -4,17 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator
-from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from pipeline.data.audit.probe import out_of_fold
+from pipeline.data.audit.probe import linear_probe
 from pipeline.data.sample import Sample
 from pipeline.evaluation.metrics import Figure, auroc, labels_of
 
-COMPONENTS = 128
 ROUNDS, CONVERGED, FLOOR = 11, 1e-3, 1e-5
 """Of LogME's fixed point, as in its authors' code; the floor keeps precisions finite where the labels are fitted exactly."""
 
@@ -29,15 +23,7 @@ def probe(table: Table, samples: Sequence[Sample]) -> Figure | None:
     table = table[:, np.ptp(table, axis=0) > 0]
     if not table.shape[1]:  # a backbone that answers the same to every picture
         return auroc(samples, np.full(len(samples), 0.5))
-
-    def make(learned: int) -> BaseEstimator:
-        return make_pipeline(
-            StandardScaler(),
-            PCA(min(COMPONENTS, table.shape[1], learned // 2), random_state=0, svd_solver="randomized"),
-            LogisticRegression(C=1e-3, class_weight="balanced", max_iter=500),
-        )
-
-    chance = out_of_fold(make, table, samples)
+    chance = linear_probe(table, samples)
     return None if chance is None else auroc(samples, chance)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from deploy.command import say
@@ -16,6 +16,7 @@ from pipeline.data.manifest import Manifest, write_manifest
 from pipeline.data.split.leaks import refuse_leaks
 from pipeline.evaluation.evaluate import evaluate_run, print_evaluation
 from pipeline.evaluation.predict import fix_decision
+from pipeline.training.averaging import LearnedAverage
 from pipeline.training.lineage import refuse_learned
 from pipeline.training.loaders import build_loaders
 from pipeline.training.lora import add_lora, merge_lora
@@ -96,7 +97,7 @@ def fit(model: InspectionModel, manifest: Manifest, recipe: Recipe, folder: Path
     trainer = lightning.Trainer(
         max_epochs=recipe.epochs,
         callbacks=[
-            EMAWeightAveraging(decay=recipe.averaging),
+            LearnedAverage(recipe.averaging),
             EpochLines(folder / "history.csv"),
             EarlyStopping("score", mode="max", patience=recipe.patience),
             Timer(timedelta(minutes=recipe.budget) if recipe.budget else None, interval="step", verbose=False),

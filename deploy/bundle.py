@@ -38,6 +38,7 @@ class ModelFile(_Record):
 
     file: str
     thresholds: Thresholds
+    promises: list[str] = Field(default=[], description="what the validation parts show of each limit at these thresholds")
     gate: GateEvidence
 
 

@@ -178,6 +178,62 @@ def evaluate(
     evaluate_command(run, dataset, out, named_layout(layout))
 
 
+@app.command(epilog="Example: pipeline thresholds runs/parts-0001 --max-escape 1% --confidence 95%")
+def thresholds(
+    run: RunPath,
+    max_escape: Annotated[
+        list[str] | None,
+        typer.Option(help="Share of defective parts that may pass, such as 1%, or of one type: crack=0.5%. Repeatable."),
+    ] = None,
+    max_overkill: Annotated[str | None, typer.Option(help="Share of good parts that may be rejected.")] = None,
+    confidence: Annotated[str, typer.Option(help="Of each limit by itself.")] = "95%",
+    escape_cost: Annotated[float | None, typer.Option(min=0, help="What a defective part that passes costs.")] = None,
+    overkill_cost: Annotated[float | None, typer.Option(min=0, help="What a rejected good part costs.")] = None,
+    review_cost: Annotated[float | None, typer.Option(min=0, help="What a person's look at a part costs.")] = None,
+    defect_rate: Annotated[str | None, typer.Option(help="Share of defective parts on the line; needed with costs.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 when a limit cannot be shown.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: the run itself.")] = None,
+) -> None:
+    """Derive a run's thresholds from what the plant allows, and say what its parts prove. Default: 1% escapes, 2% overkill."""
+    from pipeline.evaluation.decide import thresholds_command
+    from pipeline.evaluation.limits import parse_limits
+
+    limits = parse_limits(max_escape or [], max_overkill, confidence, escape_cost, overkill_cost, review_cost, defect_rate)
+    if not thresholds_command(run, limits, out) and strict:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: pipeline robustness runs/parts-0001")
+def robustness(
+    run: RunPath,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: the run itself.")] = None,
+) -> None:
+    """Measure how verdicts change under what a line does to pictures: exposure, blur, noise, tilt, dust, a dying lamp."""
+    from pipeline.evaluation.robustness.command import robustness_command
+
+    robustness_command(run, out)
+
+
+@app.command(epilog="Example: pipeline report --compare runs/parts-0001 runs/parts-0002")
+def report(
+    run: RunPath,
+    other: Annotated[Path | None, typer.Argument(help="With --compare: the run to hold against it.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Two runs on the same test parts.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: the run itself.")] = None,
+) -> None:
+    """Write a run's report again, or hold two runs against each other."""
+    from deploy.errors import RunError
+    from pipeline.evaluation.evaluate import evaluate_command
+    from pipeline.evaluation.report.versus import compare_reports
+
+    if compare != (other is not None):
+        raise RunError("give one run, or --compare and two")
+    if other is None:
+        evaluate_command(run, None, out)
+    else:
+        say(f"report: {compare_reports(run, other, out)}", style="bold")
+
+
 @app.command(epilog="Example: pipeline export runs/parts-0001 --out bundles")
 def export(
     run: RunPath,

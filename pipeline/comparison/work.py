@@ -29,6 +29,7 @@ from pipeline.comparison.thinning import defective_order, thin
 from pipeline.data.manifest import Manifest
 from pipeline.data.sample import Sample
 from pipeline.data.split import folds
+from pipeline.evaluation.calibration import NONE
 from pipeline.evaluation.metrics import labels_of
 from pipeline.evaluation.predict import predict, torch_infer
 from pipeline.training.lora import add_lora
@@ -132,7 +133,7 @@ def train_job(job: Job, folder: Path) -> Entry:
         trained = count_trained(model, job.recipe)
         fit(model, job.manifest, job.recipe, partial)
     test = job.manifest.split("test")
-    scores = predict(test, job.recipe.preprocessing(), torch_infer(model, 1.0))
+    scores = predict(test, job.recipe.preprocessing(), torch_infer(model, NONE))
     entry = Entry(
         key=job.key,
         fold=job.fold,

@@ -2,139 +2,27 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
 from deploy.command import console, say
 from deploy.files import write_whole
-from pipeline.data.groups import is_guessed, met_before, named_alike
+from pipeline.data.groups import met_before, named_alike
 from pipeline.data.layouts import Layout
 from pipeline.data.manifest import Manifest, check_unchanged, holds_manifest
 from pipeline.data.prepare import read_samples, take_version
 from pipeline.data.sample import Sample
-from pipeline.evaluation.heatmaps import HeatmapQuality, HeatmapTally
-from pipeline.evaluation.metrics import (
-    Counts,
-    Figure,
-    Scores,
-    auroc,
-    average_precision,
-    count_by_type,
-    count_verdicts,
-    part_scores,
-    upper_bound,
-)
+from pipeline.evaluation.assessment import Evaluation, assess
+from pipeline.evaluation.cuts import describe
+from pipeline.evaluation.decision import Decision
+from pipeline.evaluation.heatmaps import HeatmapTally
 from pipeline.evaluation.predict import predict, torch_infer
 from pipeline.evaluation.report import write_report
+from pipeline.evaluation.slices import slice_table
 from pipeline.training.model import InspectionModel
 from pipeline.training.recipe import Recipe
-from pipeline.training.run import Decision, load_run
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Everything that metrics.json and the report say."""
-
-    dataset: str
-    samples: tuple[Sample, ...]
-    scores: Scores
-    decision: Decision
-    auroc: Figure
-    average_precision: Figure
-    counts: Counts
-    by_type: dict[str, Counts]
-    learned: int = 0
-    """Pictures among these that the run has learned from, by their own hash or their group's name."""
-    trained_on: dict[str, Any] | None = None
-    """Identity of the manifest the run was trained on."""
-    heatmaps: HeatmapQuality | None = None
-    """Heatmaps against masks, where they were looked at."""
-
-    @property
-    def groups_are_guessed(self) -> bool:
-        """Nobody named the parts: look-alikes stand in for them."""
-        return any(is_guessed(sample) for sample in self.samples)
-
-    @property
-    def leakage(self) -> str:
-        """What the split that the run was trained on leaks; empty when it does not."""
-        return str(self.trained_on["leakage"]) if self.trained_on else ""
-
-    def caveats(self) -> list[str]:
-        """What makes the figures less than they seem, the gravest first."""
-        found = [self.leakage] if self.leakage else []
-        if self.learned:
-            found.append(
-                f"{self.learned} of these {len(self.samples)} pictures show what the run learned from: the figures flatter it."
-            )
-        if self.groups_are_guessed:
-            found.append(
-                "Nobody named the parts; pictures that look alike were taken for one, so counts and intervals are a guess."
-            )
-        return found
-
-    def statement(self) -> str:
-        """What these parts prove about escapes, in one sentence."""
-        escape = self.counts.escape
-        if escape.value is None:
-            return "There are no defective parts here, so nothing is known of escapes."
-        return (
-            f"{escape.count} of {escape.total} defective parts escaped: with 95 % confidence the escape rate is below "
-            f"{upper_bound(escape.count, escape.total):.1%}. To show less than 1 % takes 299 such parts without a miss."
-        )
-
-    def metrics(self) -> dict[str, Any]:
-        """The content of metrics.json, documented in the README."""
-        return {
-            "dataset": self.dataset,
-            "manifest": self.trained_on,
-            "pictures": len(self.samples),
-            "groups": len({sample.group for sample in self.samples}),
-            "auroc": asdict(self.auroc),
-            "average_precision": asdict(self.average_precision),
-            "escape": asdict(self.counts.escape),
-            "overkill": asdict(self.counts.overkill),
-            "review": asdict(self.counts.review),
-            "verdicts": self.counts.verdicts,
-            "by_type": {
-                kind: {"escape": asdict(counts.escape), "review": asdict(counts.review)} for kind, counts in self.by_type.items()
-            },
-            "thresholds": self.decision.thresholds.model_dump(),
-            "temperature": self.decision.temperature,
-            "statement": self.statement(),
-            "learned": self.learned,
-            "caveats": self.caveats(),
-            **(self.heatmaps.metrics() if self.heatmaps else {}),
-        }
-
-
-def assess(
-    dataset: str,
-    samples: Sequence[Sample],
-    scores: Scores,
-    decision: Decision,
-    learned: int = 0,
-    trained_on: Manifest | None = None,
-    heatmaps: HeatmapQuality | None = None,
-) -> Evaluation:
-    """Judge scores N of samples N by a run that was `trained_on` a manifest."""
-    parts = part_scores(samples, scores)
-    return Evaluation(
-        dataset,
-        tuple(samples),
-        scores,
-        decision,
-        auroc(samples, scores),
-        average_precision(samples, scores),
-        count_verdicts(parts, decision.thresholds),
-        count_by_type(parts, decision.thresholds),
-        learned,
-        trained_on.identity() if trained_on else None,
-        heatmaps,
-    )
+from pipeline.training.run import load_run
 
 
 def evaluate_samples(
@@ -148,11 +36,12 @@ def evaluate_samples(
     learned: int = 0,
 ) -> Evaluation:
     """Score samples, and write metrics.json and report.html into `folder`."""
-    infer = torch_infer(model, decision.temperature)
+    infer = torch_infer(model, decision.calibration)
     spec = recipe.preprocessing()
     tally = HeatmapTally(spec)
     scores = predict(samples, spec, infer, tally.see)
-    evaluation = assess(name, samples, scores, decision, learned, trained_on, tally.quality())
+    slices = slice_table(samples, scores, decision.thresholds, describe(samples))
+    evaluation = assess(name, samples, scores, decision, learned, trained_on, tally.quality(), slices)
     write_whole(folder / "metrics.json", json.dumps(evaluation.metrics(), indent=2))
     write_report(evaluation, recipe, infer, folder / "report.html")
     return evaluation
@@ -179,8 +68,17 @@ def print_evaluation(evaluation: Evaluation) -> None:
         table.add_row("heatmap peak on the defect (parts with a mask)", str(evaluation.heatmaps.localised))
         table.add_row("AUROC of the heatmap's cells", str(evaluation.heatmaps.pixel_auroc))
         table.add_row("average precision of the heatmap's cells", str(evaluation.heatmaps.pixel_average_precision))
+        table.add_row("overlap of the heatmap with each defect (PRO; luck 0.15)", str(evaluation.heatmaps.region_overlap))
     console.print(table)
-    say(evaluation.statement())
+    if evaluation.heatmaps and evaluation.heatmaps.masked_pictures:
+        say(evaluation.heatmaps.sentence(), style="yellow" if evaluation.heatmaps.looks_elsewhere else None)
+    for sentence in evaluation.slices.sentences() if evaluation.slices else []:
+        say(sentence)
+    for promise in evaluation.decision.promises:
+        say(f"{promise}", style=None if promise.shown else "yellow")
+    if (cost := evaluation.cost()) is not None:
+        say(f"on these parts, at the line's defect rate, a part costs {cost:.3g}; costs promise nothing, limits do")
+    say(evaluation.verdict(), style="bold red" if evaluation.unproven else "bold")
     if evaluation.trained_on:
         say(f"trained on {evaluation.trained_on['name']} (sha256 {evaluation.trained_on['sha256'][:12]})")
     for caveat in evaluation.caveats():

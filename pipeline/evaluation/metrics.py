@@ -18,6 +18,8 @@ Amounts = npt.NDArray[np.float64]
 Table = Any
 """Groups x scores: a numpy array, or a sparse one of scipy."""
 CONFIDENCE = 0.95
+MAX_FPR = 0.1
+"""No line keeps an inspector that rejects more good parts: the partial AUROC is of fewer."""
 AT_ONCE = 4_000_000
 """Amounts of resamples in memory at once."""
 
@@ -78,9 +80,9 @@ def rate(count: int, total: int) -> Rate:
     return Rate(count, total, count / total, low, high)
 
 
-def upper_bound(count: int, total: int) -> float:
-    """What a rate is below with 95 % confidence (one-sided Clopper-Pearson): zero of 57 shows less than 5.1 %."""
-    return 1.0 if count >= total else float(beta.ppf(CONFIDENCE, count + 1, total - count))
+def upper_bound(count: int, total: int, confidence: float = CONFIDENCE) -> float:
+    """What a rate is at most with a confidence (one-sided Clopper-Pearson): zero of 57 shows 5.1 % at most with 95 %."""
+    return 1.0 if count >= total else float(beta.ppf(confidence, count + 1, total - count))
 
 
 def labels_of(samples: Sequence[Sample]) -> npt.NDArray[np.bool_]:
@@ -109,6 +111,16 @@ def precision_of_ranks(positive: Amounts, negative: Amounts) -> Amounts:
     found = np.cumsum(positive, axis=-1)
     precision = found / np.maximum(found + np.cumsum(negative, axis=-1), 1)
     return np.asarray((positive * precision).sum(axis=-1) / positive.sum(axis=-1))
+
+
+def area_at_few_false_alarms(positive: Amounts, negative: Amounts) -> Amounts:
+    """Of the same, the AUROC over false-positive rates up to MAX_FPR, standardised so that luck is 0.5 (McClish 1989)."""
+    step, share = positive / positive.sum(axis=-1, keepdims=True), negative / negative.sum(axis=-1, keepdims=True)
+    hits, alarms = np.cumsum(step, axis=-1), np.cumsum(share, axis=-1)
+    inside = np.clip(MAX_FPR - (alarms - share), 0, share)
+    height = hits - step + step * inside / np.maximum(share, 1e-300) / 2
+    area, luck = (inside * height).sum(axis=-1), MAX_FPR**2 / 2
+    return np.asarray((1 + (area - luck) / (MAX_FPR - luck)) / 2)
 
 
 def bootstrapped(

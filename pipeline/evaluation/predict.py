@@ -10,13 +10,14 @@ from deploy.engines import Answer
 from deploy.errors import EngineError
 from deploy.preprocess import Picture, Preprocessing, letterbox, read_picture
 from pipeline.data.sample import Sample
-from pipeline.evaluation.calibration import fit_temperature
-from pipeline.evaluation.metrics import Scores, labels_of, part_scores
+from pipeline.evaluation.calibration import NONE, Calibration, choose_calibration, to_log_odds
+from pipeline.evaluation.decision import Decision
+from pipeline.evaluation.limits import Limits
+from pipeline.evaluation.metrics import Scores, part_scores
 from pipeline.evaluation.thresholds import derive_thresholds
 from pipeline.export.graph import InspectionGraph
 from pipeline.training.model import InspectionModel
 from pipeline.training.recipe import Recipe
-from pipeline.training.run import Decision
 
 Infer = Callable[[Picture], Answer]
 See = Callable[[Sequence[Sample], Sequence[tuple[int, int]], npt.NDArray[np.float32]], None]
@@ -24,9 +25,9 @@ See = Callable[[Sequence[Sample], Sequence[tuple[int, int]], npt.NDArray[np.floa
 BATCH = 16
 
 
-def torch_infer(model: InspectionModel, temperature: float) -> Infer:
+def torch_infer(model: InspectionModel, calibration: Calibration) -> Infer:
     """Run the graph in torch, in the same terms as an engine."""
-    graph = InspectionGraph(model, temperature).eval()
+    graph = InspectionGraph(model, calibration).eval()
 
     def infer(frames: Picture) -> Answer:
         with torch.inference_mode():
@@ -51,10 +52,15 @@ def predict(samples: Sequence[Sample], spec: Preprocessing, infer: Infer, see: S
     return scores
 
 
-def fix_decision(model: InspectionModel, recipe: Recipe, validation: Sequence[Sample]) -> Decision:
-    """Fit the temperature and the thresholds on the validation groups."""
-    raw = predict(validation, recipe.preprocessing(), torch_infer(model, 1.0))
-    clipped = np.clip(raw, 1e-7, 1 - 1e-7)
-    temperature = fit_temperature(np.log(clipped / (1 - clipped)), labels_of(validation))
-    scores = predict(validation, recipe.preprocessing(), torch_infer(model, temperature))
-    return Decision(temperature=temperature, thresholds=derive_thresholds(part_scores(validation, scores)))
+def fix_decision(model: InspectionModel, recipe: Recipe, validation: Sequence[Sample], limits: Limits) -> Decision:
+    """Fit the calibration, then the thresholds, on the validation groups."""
+    spec = recipe.preprocessing()
+    calibration = choose_calibration(validation, to_log_odds(predict(validation, spec, torch_infer(model, NONE))))
+    derived = derive_thresholds(part_scores(validation, predict(validation, spec, torch_infer(model, calibration))), limits)
+    return Decision(
+        calibration=calibration,
+        limits=limits,
+        thresholds=derived.thresholds,
+        promises=derived.promises,
+        undecided=derived.undecided,
+    )

@@ -1,41 +1,196 @@
-"""The two thresholds, from stated limits on validation parts."""
+"""The two thresholds, from stated limits: what parts of the validation groups can prove, not what they happen to show.
 
+`accept` is one of the defective parts' own scores. Of n such parts the (k + 1)-th lowest as a threshold lets a share of all
+defective parts pass that is Beta(k + 1, n - k) distributed, whatever the scores' distribution (Wilks, Annals of Mathematical
+Statistics 12, 1941), so the share exceeds the limit with a probability of Binomial(k; n, limit): the largest k is taken for which
+that is below 1 - confidence. It is Learn-then-Test by fixed sequence (Angelopoulos et al., 2021) with the binomial's p-value, and
+k misses of n by Clopper and Pearson. So every lower threshold is proven with it, and costs may choose among them. `reject` is the
+same of the good parts, from above.
+
+A plug-in quantile breaks such a promise in about half of all cases: tests/pipeline/test_coverage_study.py.
+"""
+
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
+from scipy.stats import mannwhitneyu
 
-from deploy.errors import DatasetError
 from deploy.verdict import Thresholds
-from pipeline.evaluation.metrics import PartScore
+from pipeline.evaluation.limits import Costs, Limits
+from pipeline.evaluation.metrics import PartScore, Scores, upper_bound
 
-MAX_ESCAPE = 0.01
-MAX_OVERKILL = 0.02
+REVIEW_ALL = Thresholds(accept=0, reject=1)
 
 
-def derive_thresholds(
-    parts: Sequence[PartScore], max_escape: float = MAX_ESCAPE, max_overkill: float = MAX_OVERKILL
-) -> Thresholds:
-    """Choose accept and reject so that at most these shares of the given parts escape or are rejected wrongly.
+class Promise(BaseModel):
+    """One limit, and what the validation parts can prove of it."""
 
-    accept: the highest score below which no more than `max_escape` of the defective parts lie; reject: the lowest above which no
-    more than `max_overkill` of the good parts lie. Where the classes are so far apart that both limits hold for every threshold
-    between them, nothing is known of scores in the gap: its middle half (in log-odds) becomes REVIEW.
-    Raises DatasetError when one class is missing.
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    error: Literal["escape", "overkill"]
+    defect_type: str = ""
+    """Empty for all defective parts."""
+    limit: float
+    confidence: float
+    parts: int
+    """Validation parts that bear witness: defective ones of an escape, good ones of an overkill."""
+    errors: int
+    """Of them, on the wrong side of the threshold."""
+    bound: float
+    """What the rate is at most, with the confidence."""
+
+    @property
+    def shown(self) -> bool:
+        """The parts prove the limit."""
+        return self.bound <= self.limit
+
+    @property
+    def needed(self) -> int | None:
+        """Parts that would prove the limit, if none is missed; None for a limit of zero, which no number proves."""
+        return parts_needed(self.limit, self.confidence)
+
+    def __str__(self) -> str:
+        what = {"escape": "escapes", "overkill": "overkill"}[self.error] + (f" of {self.defect_type}" if self.defect_type else "")
+        kind = "good" if self.error == "overkill" else self.defect_type or "defective"
+        wanted = f"{what} of at most {percent(self.limit)}"
+        sure = percent(self.confidence)
+        if self.shown:
+            return f"{wanted}: shown with {sure} confidence by {self.parts} {kind} parts, {self.errors} of them missed"
+        if not self.parts:
+            return f"{wanted} cannot be shown: there is no {kind} part among the validation parts"
+        takes = f"it takes {self.needed}, {self.needed - self.parts} more" if self.needed else "no number of parts shows zero"
+        return (
+            f"{wanted} cannot be shown by {self.parts} {kind} parts: without a miss they show at most {percent(self.bound)} "
+            f"with {sure} confidence; {takes}"
+        )
+
+
+@dataclass(frozen=True)
+class Derived:
+    """Thresholds, and what is known of them."""
+
+    thresholds: Thresholds
+    promises: tuple[Promise, ...]
+    undecided: str = ""
+    """Why there are no thresholds and every part goes to a person; empty when there are."""
+
+
+def derive_thresholds(parts: Sequence[PartScore], limits: Limits) -> Derived:
+    """Choose accept and reject by the limits.
+
+    Where the parts cannot prove a limit, the threshold is the one that proves most: no part of them is missed. Where the classes
+    are so far apart that both limits hold for every threshold between them, nothing is known of scores in the gap: its middle
+    half (in log-odds) becomes REVIEW. Where the scores do not tell the classes apart there is no threshold: see `undecided`.
     """
     good = np.sort([part.score for part in parts if not part.defective])
     bad = np.sort([part.score for part in parts if part.defective])
+    undecided = why_undecided(good, bad, 1 - limits.confidence)
+    if undecided:
+        return Derived(REVIEW_ALL, (), undecided)
+    promises, accept, reject = [], 1.0, 0.0
+    stated = [("", limits.max_escape)] if limits.max_escape is not None else []
+    for kind, limit in [*stated, *limits.max_escape_of.items()]:
+        scores = np.sort([part.score for part in parts if part.defective and kind in ("", part.defect_type)])
+        allowed = allowed_errors(len(scores), limit, limits.confidence)
+        accept = min(accept, float(scores[allowed])) if len(scores) else accept
+        promises.append(("escape", kind, limit, scores, allowed))
+    if limits.max_overkill is not None:
+        allowed = allowed_errors(len(good), limits.max_overkill, limits.confidence)
+        reject = float(good[len(good) - 1 - allowed])
+        promises.append(("overkill", "", limits.max_overkill, good, allowed))
+    if limits.costs:
+        thresholds = cheapest(good, bad, limits.costs, accept, reject)
+    elif accept <= reject or limits.max_overkill is None:
+        thresholds = Thresholds(accept=accept, reject=max(accept, reject))
+    else:
+        thresholds = _between(accept, reject)
+    return Derived(
+        thresholds,
+        tuple(
+            Promise(
+                error=error,
+                defect_type=kind,
+                limit=limit,
+                confidence=limits.confidence,
+                parts=len(scores),
+                errors=int((scores < thresholds.accept).sum() if error == "escape" else (scores > thresholds.reject).sum()),
+                bound=upper_bound(allowed, len(scores), limits.confidence),
+            )
+            for error, kind, limit, scores, allowed in promises
+        ),
+    )
+
+
+def why_undecided(good: Scores, bad: Scores, chance: float) -> str:
+    """Why scores of good and defective parts give no threshold, in a sentence; empty when they do.
+
+    They must rank the defective parts higher than luck would in more than `chance` of all cases (Mann and Whitney 1947, exact
+    for few parts).
+    """
     if not len(good) or not len(bad):
-        raise DatasetError(
-            f"thresholds need good and defective parts; found {len(good)} good and {len(bad)} defective; add the other"
+        return f"there are {len(good)} good and {len(bad)} defective parts: it takes both to tell"
+    if good.min() == good.max() == bad.min() == bad.max():
+        return f"all {len(good) + len(bad)} parts have the same score"
+    luck = float(mannwhitneyu(bad, good, alternative="greater").pvalue)
+    if luck > chance:
+        return (
+            f"no evidence that this model separates: luck would rank {len(bad)} defective and {len(good)} good parts so well in "
+            f"{percent(luck)} of all cases"
         )
-    escapes_below = float(bad[int(max_escape * len(bad))])  # GOOD is strictly below accept
-    rejects_above = float(good[len(good) - 1 - int(max_overkill * len(good))])  # DEFECTIVE is strictly above reject
-    if escapes_below <= rejects_above:
-        return Thresholds(accept=escapes_below, reject=rejects_above)
-    low, high = _log_odds(rejects_above), _log_odds(escapes_below)
+    return ""
+
+
+def allowed_errors(parts: int, limit: float, confidence: float) -> int:
+    """How many of so many parts may be missed so that the limit is still proven; 0 where it cannot be."""
+    allowed = 0
+    while allowed + 1 < parts and upper_bound(allowed + 1, parts, confidence) <= limit:
+        allowed += 1
+    return allowed
+
+
+def cheapest(good: Scores, bad: Scores, costs: Costs, most_accept: float, least_reject: float) -> Thresholds:
+    """The thresholds of the lowest mean cost per part at the line's defect rate, with accept and reject within their limits.
+
+    Ties go to the lower accept and the higher reject: to a person.
+    """
+    cuts = np.unique(np.concatenate([good, bad, [0.0, 1.0]]))
+    per_bad, per_good = costs.defect_rate / len(bad), (1 - costs.defect_rate) / len(good)
+    bad_below, good_below = np.searchsorted(bad, cuts, "left"), np.searchsorted(good, cuts, "left")
+    bad_above, good_above = len(bad) - np.searchsorted(bad, cuts, "right"), len(good) - np.searchsorted(good, cuts, "right")
+    # Against reviewing all parts: what passing those below, and rejecting those above, costs more.
+    passing = bad_below * per_bad * (costs.escape - costs.review) - good_below * per_good * costs.review
+    rejecting = good_above * per_good * (costs.overkill - costs.review) - bad_above * per_bad * costs.review
+    passing[cuts > most_accept] = np.inf
+    rejecting[cuts < least_reject] = np.inf
+    best_passing = np.minimum.accumulate(passing)
+    total = best_passing + rejecting
+    place = len(total) - 1 - int(np.argmin(total[::-1]))
+    accept = int(np.argmin(passing[: place + 1]))
+    return Thresholds(accept=float(cuts[accept]), reject=float(cuts[place]))
+
+
+def mean_cost(parts: Sequence[PartScore], thresholds: Thresholds, costs: Costs) -> float | None:
+    """What a part costs on the line with these thresholds; None without parts of both classes."""
+    good = np.array([part.score for part in parts if not part.defective])
+    bad = np.array([part.score for part in parts if part.defective])
+    if not len(good) or not len(bad):
+        return None
+    accept, reject = thresholds.accept, thresholds.reject
+    reviewed_bad, reviewed_good = ((scores >= accept).mean() - (scores > reject).mean() for scores in (bad, good))
+    of_bad = costs.escape * (bad < accept).mean() + costs.review * reviewed_bad
+    of_good = costs.overkill * (good > reject).mean() + costs.review * reviewed_good
+    return float(costs.defect_rate * of_bad + (1 - costs.defect_rate) * of_good)
+
+
+def _between(accept: float, reject: float) -> Thresholds:
+    low, high = _log_odds(reject), _log_odds(accept)
     quarter = (high - low) / 4
     # Next to 0 and 1 log-odds are cut off, which must not carry a threshold over a score.
-    return Thresholds(accept=min(escapes_below, _chance(low + quarter)), reject=max(rejects_above, _chance(high - quarter)))
+    return Thresholds(accept=min(accept, _chance(low + quarter)), reject=max(reject, _chance(high - quarter)))
 
 
 def _log_odds(probability: float) -> float:
@@ -45,3 +200,13 @@ def _log_odds(probability: float) -> float:
 
 def _chance(log_odds: float) -> float:
     return float(1 / (1 + np.exp(-log_odds)))
+
+
+def parts_needed(limit: float, confidence: float) -> int | None:
+    """Parts that prove a limit if none is missed; None for a limit of zero, which no number proves."""
+    return math.ceil(math.log(1 - confidence) / math.log(1 - limit)) if limit else None
+
+
+def percent(rate: float) -> str:
+    """0.0123 -> 1.23 %."""
+    return f"{100 * rate:.3g} %"

@@ -42,8 +42,8 @@ def export_run(path: Path, out: Path, name: str | None = None) -> Path:
     fp32 = folder / FILES["fp32"]
     with console.status("writing and checking FP32"):
         model = run.model()
-        write_onnx(model, run.decision.temperature, spec, fp32)
-        torch_scores = predict(test, spec, torch_infer(model, run.decision.temperature))
+        write_onnx(model, run.decision.calibration, spec, fp32)
+        torch_scores = predict(test, spec, torch_infer(model, run.decision.calibration))
         reference = _judge_fp32(OnnxRuntimeEngine(fp32), run, torch_scores)
     models = {"fp32": _model_file("fp32", reference)}
     left_out: dict[str, LeftOut] = {}
@@ -58,7 +58,7 @@ def export_run(path: Path, out: Path, name: str | None = None) -> Path:
         try:
             with console.status(f"making and checking {precision}"):
                 write(file)
-                judgement = judge(OnnxRuntimeEngine(file), spec, validation, test, standard, torch_scores)
+                judgement = judge(OnnxRuntimeEngine(file), spec, validation, test, run.decision.limits, standard, torch_scores)
         except Exception as error:  # the converters and runtimes raise all kinds; FP32 ships whatever becomes of a candidate
             file.unlink(missing_ok=True)
             left_out[precision] = LeftOut(reason=f"it could not be made or run: {type(error).__name__}: {error}")
@@ -107,6 +107,8 @@ def export_run(path: Path, out: Path, name: str | None = None) -> Path:
     say(f"bundle: {final}", style="bold")
     if run.manifest.leakage:
         say(run.manifest.leakage, style="bold red")
+    if run.decision.undecided:
+        say(f"a station with this bundle sends every part to a person: {run.decision.undecided}", style="bold red")
     return final
 
 
@@ -137,11 +139,16 @@ def _judge_fp32(engine: OnnxRuntimeEngine, run: Run, torch_scores: np.typing.NDA
             f"the exported FP32 graph differs from the trained model by up to {evidence.max_difference:.2g} in probability and "
             f"in {1 - evidence.agreement:.1%} of verdicts; at most {MAX_FP32_DIFFERENCE:g} and none expected: report it as a bug"
         )
-    return Judgement(run.decision.thresholds, evidence, scores, None)
+    return Judgement(run.decision.thresholds, run.decision.promises, evidence, scores, None)
 
 
 def _model_file(precision: str, judgement: Judgement) -> ModelFile:
-    return ModelFile(file=FILES[precision], thresholds=judgement.thresholds, gate=judgement.evidence)
+    return ModelFile(
+        file=FILES[precision],
+        thresholds=judgement.thresholds,
+        promises=[str(promise) for promise in judgement.promises],
+        gate=judgement.evidence,
+    )
 
 
 def _write_golden(folder: Path, run: Run, engine: OnnxRuntimeEngine, test: tuple[Sample, ...]) -> None:

@@ -10,9 +10,10 @@ from deploy.engines import Engine
 from deploy.preprocess import Preprocessing
 from deploy.verdict import Thresholds, decide
 from pipeline.data.sample import Sample
+from pipeline.evaluation.limits import Limits
 from pipeline.evaluation.metrics import Scores, count_verdicts, labels_of, part_scores
 from pipeline.evaluation.predict import predict
-from pipeline.evaluation.thresholds import derive_thresholds
+from pipeline.evaluation.thresholds import Promise, derive_thresholds
 
 MAX_AUROC_DROP = 0.002
 MIN_AGREEMENT = 0.995
@@ -32,19 +33,26 @@ class Judgement:
     """A candidate's thresholds and evidence; `refusal` says why it does not pass, or is None."""
 
     thresholds: Thresholds
+    promises: tuple[Promise, ...]
     evidence: GateEvidence
     scores: Scores
     refusal: str | None
 
 
 def judge(
-    engine: Engine, spec: Preprocessing, validation: Sequence[Sample], test: Sequence[Sample], fp32: Reference, torch: Scores
+    engine: Engine,
+    spec: Preprocessing,
+    validation: Sequence[Sample],
+    test: Sequence[Sample],
+    limits: Limits,
+    fp32: Reference,
+    torch: Scores,
 ) -> Judgement:
     """Derive the candidate's own thresholds on validation groups, then compare it with FP32 on test groups."""
-    thresholds = derive_thresholds(part_scores(validation, predict(validation, spec, engine.infer)))
+    derived = derive_thresholds(part_scores(validation, predict(validation, spec, engine.infer)), limits)
     scores = predict(test, spec, engine.infer)
-    evidence = compare(test, Reference(scores, thresholds), fp32, torch)
-    return Judgement(thresholds, evidence, scores, refusal(evidence))
+    evidence = compare(test, Reference(scores, derived.thresholds), fp32, torch)
+    return Judgement(derived.thresholds, derived.promises, evidence, scores, refusal(evidence))
 
 
 def compare(test: Sequence[Sample], candidate: Reference, fp32: Reference, torch: Scores) -> GateEvidence:

@@ -11,8 +11,10 @@ import onnxruntime
 import torch
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from deploy.preprocess import Preprocessing
+from pipeline.evaluation.calibration import Calibration
 from pipeline.training.model import InspectionModel
 
 OPSET = 17
@@ -22,23 +24,30 @@ OPSET = 17
 class InspectionGraph(nn.Module):
     """Colour order, normalisation, backbone, head, calibration and softmax, so that nobody does them again elsewhere."""
 
-    def __init__(self, model: InspectionModel, temperature: float) -> None:
+    def __init__(self, model: InspectionModel, calibration: Calibration) -> None:
         super().__init__()
         self.model = model
-        self.temperature = temperature
+        self.calibration = calibration
         self.register_buffer("bgr_to_rgb", torch.tensor([2, 1, 0]))
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Frames N x H x W x 3, uint8, BGR -> probability N x 2 (good, defective), heatmap N x h x w in 0..1."""
         pictures = frames.permute(0, 3, 1, 2).float().index_select(1, cast(Tensor, self.bgr_to_rgb))
         logit, heatmap = self.model(pictures)
-        half = (logit / (2 * self.temperature)).unsqueeze(1)
+        half = self.calibrated(logit).unsqueeze(1) / 2
         return torch.softmax(torch.cat([-half, half], dim=1), dim=1), heatmap.sigmoid()
 
+    def calibrated(self, logit: Tensor) -> Tensor:
+        """See Calibration.apply; only beta scaling needs more than a product and a sum."""
+        scale = self.calibration
+        if scale.low == scale.high:
+            return logit * scale.low + scale.offset
+        return scale.high * softplus(logit) - scale.low * softplus(-logit) + scale.offset
 
-def write_onnx(model: InspectionModel, temperature: float, spec: Preprocessing, file: Path) -> None:
+
+def write_onnx(model: InspectionModel, calibration: Calibration, spec: Preprocessing, file: Path) -> None:
     """Write the FP32 graph, dynamic in N only."""
-    graph = InspectionGraph(copy.deepcopy(model), temperature).eval()
+    graph = InspectionGraph(copy.deepcopy(model), calibration).eval()
     example = torch.zeros(2, spec.height, spec.width, 3, dtype=torch.uint8)
     with_fixed_padding(graph, example)
     with warnings.catch_warnings():

@@ -9,7 +9,7 @@ from rich.table import Table
 from deploy.command import console, say
 from deploy.verdict import Verdict
 from pipeline.data.sample import Sample
-from pipeline.evaluation.evaluate import Evaluation, assess
+from pipeline.evaluation.assessment import Evaluation, assess
 from pipeline.evaluation.metrics import Counts, Rate, rate
 from pipeline.evaluation.predict import predict, torch_infer
 from pipeline.training.run import Run
@@ -44,7 +44,7 @@ def compare_runs(title: str, old: Run, new: Run, samples: Sequence[Sample]) -> C
 
 
 def _assess(run: Run, samples: Sequence[Sample]) -> Evaluation:
-    scores = predict(samples, run.recipe.preprocessing(), torch_infer(run.model(), run.decision.temperature))
+    scores = predict(samples, run.recipe.preprocessing(), torch_infer(run.model(), run.decision.calibration))
     return assess(run.path.name, samples, scores, run.decision, trained_on=run.manifest)
 
 

@@ -7,13 +7,18 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from pipeline.training.module import TrainingModule
+
 
 class LearnedAverage(WeightAveraging):
-    """Lightning's averaging with torch's exponential rule (Polyak and Juditsky 1992), over the head alone while the backbone is frozen."""
+    """Lightning's averaging by torch's exponential rule, over the head alone while the backbone is frozen.
+
+    Polyak and Juditsky, SIAM Journal on Control and Optimization 30, 1992.
+    """
 
     def __init__(self, decay: float) -> None:
-        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
-        self._average = get_ema_multi_avg_fn(decay)
+        self._average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        super().__init__(multi_avg_fn=self._average)
         self._pairs: list[tuple[Tensor, Tensor]] = []
 
     def on_train_batch_end(
@@ -21,10 +26,13 @@ class LearnedAverage(WeightAveraging):
     ) -> None:
         """Follow the step that was just made; the first one is copied, as torch does."""
         assert self._average_model is not None
+        assert isinstance(pl_module, TrainingModule)
         if pl_module.model.backbone.training or not self._average_model.n_averaged:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         elif trainer.global_step > self._latest_update_step:
-            self._follow(self._average_model.module.model.head, pl_module.model.head)
+            average = self._average_model.module
+            assert isinstance(average, TrainingModule)
+            self._follow(average.model.head, pl_module.model.head)
             self._latest_update_step = trainer.global_step
 
     def _follow(self, average: nn.Module, head: nn.Module) -> None:

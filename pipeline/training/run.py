@@ -11,28 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from deploy.errors import RunError
-from deploy.verdict import Thresholds
 from pipeline.data.manifest import Manifest, read_manifest, slug
+from pipeline.evaluation.decision import Decision
 from pipeline.training.model import InspectionModel
 from pipeline.training.recipe import Recipe, read_recipe
 from pipeline.training.weights import weights_metadata
 
 PARTIAL = ".partial"
 PACKAGES = ("torch", "timm", "lightning", "numpy", "opencv-python", "onnx", "onnxruntime")
-
-
-class Decision(BaseModel):
-    """`decision.json`: how logits become verdicts, fixed on the validation groups when training ended."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    temperature: float
-    thresholds: Thresholds
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from deploy.command import say
 from pipeline.data.manifest import Manifest, write_manifest
 from pipeline.data.split.leaks import refuse_leaks
 from pipeline.evaluation.evaluate import evaluate_run, print_evaluation
+from pipeline.evaluation.limits import Limits
 from pipeline.evaluation.predict import fix_decision
 from pipeline.training.averaging import LearnedAverage
 from pipeline.training.lineage import refuse_learned
@@ -62,7 +63,7 @@ def train(manifest: Manifest, recipe: Recipe, source: Source, out: Path) -> Path
     if not main:
         return final_name(folder)
     save_model(model, recipe, folder / "weights.safetensors")
-    decision = fix_decision(model, recipe, manifest.split("validation"))
+    decision = fix_decision(model, recipe, manifest.split("validation"), Limits())
     (folder / "decision.json").write_text(decision.model_dump_json(indent=2))
     print_evaluation(evaluate_run(folder, model, recipe, manifest, decision))
     final = finish(folder)

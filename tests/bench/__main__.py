@@ -1,10 +1,26 @@
-"""`make bench`: speed ratios of this machine, each measured in one run. Names on the command line choose: engines, training."""
+"""`make bench`: speed ratios of this machine, each measured in one run. Names on the command line choose.
 
-import sys
+`coverage` is no speed: it simulates how often a promised limit is broken, and `--figure FILE` draws that.
+"""
 
-from tests.bench import engines, training
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from tests.bench import coverage, engines, training
 
 if __name__ == "__main__":
-    asked = sys.argv[1:] or ["engines", "training"]
-    for name in asked:
-        {"engines": engines.main, "training": training.main}[name]()
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="engines | training | coverage", default=["engines", "training"])
+    parser.add_argument("--figure", type=Path, help="of coverage: where to write its figure (.svg or .png)")
+    asked = parser.parse_args()
+    benches: dict[str, Callable[[], None]] = {
+        "engines": engines.main,
+        "training": training.main,
+        "coverage": partial(coverage.main, asked.figure),
+    }
+    if unknown := set(asked.names) - set(benches):
+        parser.error(f"no bench is called {', '.join(sorted(unknown))}; there are {', '.join(benches)}")
+    for name in asked.names:
+        benches[name]()

@@ -13,6 +13,7 @@ from rich.table import Table
 from deploy.command import console
 from deploy.engines.onnxruntime import OnnxRuntimeEngine
 from pipeline.data.sample import Sample
+from pipeline.evaluation.calibration import NONE
 from pipeline.export.graph import write_onnx
 from pipeline.export.quantise import write_fp16, write_int8_cpu, write_int8_qdq
 from pipeline.training.model import InspectionModel
@@ -53,7 +54,7 @@ def main() -> None:
             for number in range(4):
                 cv2.imwrite(str(root / f"{number}.png"), random.integers(0, 255, (SIDE, SIDE, 3), np.uint8))
                 samples.append(Sample(folder, f"{number}.png", "good"))
-            write_onnx(model, 1.0, spec, root / "fp32.onnx")
+            write_onnx(model, NONE, spec, root / "fp32.onnx")
             write_fp16(root / "fp32.onnx", root / "fp16.onnx")
             write_int8_qdq(root / "fp32.onnx", root / "int8-qdq.onnx", samples, spec)
             write_int8_cpu(root / "fp32.onnx", root / "int8-cpu.onnx", samples, spec)

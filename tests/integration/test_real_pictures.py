@@ -49,9 +49,9 @@ def test_exported_fp32_gives_every_test_picture_the_same_verdict(run: Path, tmp_
     trained = load_run(run)
     spec, test = trained.recipe.preprocessing(), trained.manifest.split("test")
     model = trained.model()
-    write_onnx(model, trained.decision.temperature, spec, tmp_path / "model.onnx")
+    write_onnx(model, trained.decision.calibration, spec, tmp_path / "model.onnx")
     ours = predict(test, spec, OnnxRuntimeEngine(tmp_path / "model.onnx").infer)
-    theirs = predict(test, spec, torch_infer(model, trained.decision.temperature))
+    theirs = predict(test, spec, torch_infer(model, trained.decision.calibration))
     assert np.abs(ours - theirs).max() < 1e-4
 
 

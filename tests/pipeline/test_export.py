@@ -12,6 +12,7 @@ from deploy.engines.onnxruntime import OnnxRuntimeEngine
 from deploy.errors import SignatureError
 from deploy.verdict import Thresholds
 from pipeline.data.sample import Sample
+from pipeline.evaluation.calibration import NONE
 from pipeline.export.gate import Reference, compare, refusal
 from pipeline.export.graph import write_onnx
 from pipeline.export.quantise import choose_calibration, write_fp16, write_int8_cpu, write_int8_qdq
@@ -68,7 +69,7 @@ def quantised(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Samp
         cv2.imwrite(str(folder / f"{number}.png"), random.integers(0, 255, (64, 64, 3), np.uint8))
         samples.append(Sample(str(folder), f"{number}.png", "good"))
     spec = recipe.preprocessing()
-    write_onnx(model, 1.0, spec, folder / "fp32.onnx")
+    write_onnx(model, NONE, spec, folder / "fp32.onnx")
     write_fp16(folder / "fp32.onnx", folder / "fp16.onnx")
     write_int8_qdq(folder / "fp32.onnx", folder / "qdq.onnx", samples, spec)
     write_int8_cpu(folder / "fp32.onnx", folder / "cpu.onnx", samples, spec)

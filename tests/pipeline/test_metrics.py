@@ -1,15 +1,11 @@
-import math
-
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from deploy.errors import DatasetError
-from deploy.verdict import Thresholds, Verdict, decide
+from deploy.verdict import Thresholds
 from pipeline.evaluation import metrics
-from pipeline.evaluation.calibration import fit_temperature
 from pipeline.evaluation.metrics import (
     PartScore,
     area_under_roc,
@@ -24,7 +20,6 @@ from pipeline.evaluation.metrics import (
     rate,
     upper_bound,
 )
-from pipeline.evaluation.thresholds import MAX_ESCAPE, MAX_OVERKILL, derive_thresholds
 from tests.pipeline.conftest import sample
 
 
@@ -131,49 +126,3 @@ def test_counts_by_verdict_and_type() -> None:
     assert (counts.review.count, counts.review.total) == (1, 4)
     by_type = count_by_type(parts, Thresholds(accept=0.3, reject=0.7))
     assert {kind: one.escape.count for kind, one in by_type.items()} == {"dent": 1, "crack": 0}
-
-
-SCORES = st.lists(st.floats(0, 1, allow_nan=False), min_size=1, max_size=60)
-
-
-def parts_of(good: list[float], bad: list[float]) -> list[PartScore]:
-    return [PartScore(f"g{i}", False, "", s) for i, s in enumerate(good)] + [
-        PartScore(f"d{i}", True, "x", s) for i, s in enumerate(bad)
-    ]
-
-
-@given(SCORES, SCORES)
-def test_limits_hold_on_the_parts_they_were_derived_from(good: list[float], bad: list[float]) -> None:
-    thresholds = derive_thresholds(parts_of(good, bad))
-    counts = count_verdicts(parts_of(good, bad), thresholds)
-    assert thresholds.accept <= thresholds.reject
-    assert counts.escape.count <= MAX_ESCAPE * len(bad)
-    assert counts.overkill.count <= MAX_OVERKILL * len(good)
-
-
-@given(SCORES, SCORES, st.floats(0, 0.5), st.floats(0, 0.5))
-def test_a_stricter_escape_limit_accepts_no_more(good: list[float], bad: list[float], some: float, other: float) -> None:
-    strict, loose = sorted((some, other))
-    parts = parts_of(good, bad)
-    assume(max(good) >= min(bad))  # separable classes share one gap whatever the limit
-    strict_thresholds, loose_thresholds = derive_thresholds(parts, strict, 0.0), derive_thresholds(parts, loose, 0.0)
-    accepted = [sum(decide(part.score, t) is Verdict.GOOD for part in parts) for t in (strict_thresholds, loose_thresholds)]
-    assert accepted[0] <= accepted[1]
-
-
-def test_separable_classes_leave_the_middle_to_review() -> None:
-    thresholds = derive_thresholds(parts_of([0.01], [0.99]))
-    assert 0.01 < thresholds.accept < 0.5 < thresholds.reject < 0.99
-
-
-def test_thresholds_need_both_classes() -> None:
-    with pytest.raises(DatasetError, match="1 good and 0 defective"):
-        derive_thresholds(parts_of([0.1], []))
-
-
-def test_temperature_undoes_overconfidence() -> None:
-    random = np.random.default_rng(0)
-    true_logits = random.normal(0, 2, 4000)
-    defective = random.random(4000) < 1 / (1 + np.exp(-true_logits))
-    assert fit_temperature(3 * true_logits, defective) == pytest.approx(3, rel=0.1)
-    assert math.isclose(fit_temperature(np.where(defective, 1.0, -1.0), defective), 0.5, rel_tol=1e-3)

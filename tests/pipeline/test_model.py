@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from deploy.engines.onnxruntime import OnnxRuntimeEngine
+from pipeline.evaluation.calibration import NONE, Calibration
 from pipeline.evaluation.predict import torch_infer
 from pipeline.export.graph import write_onnx
 from pipeline.training.head import build_head, heatmap_size
@@ -37,13 +38,16 @@ def build(backbone: str, head: str = "localising", height: int = 96, width: int 
     return model.eval(), recipe
 
 
-@pytest.mark.parametrize("head", ["localising", "pooled"])
+BETA = Calibration(method="beta", low=0.6, high=1.4, offset=-0.3)
+
+
+@pytest.mark.parametrize(("head", "scale"), [("localising", NONE), ("pooled", BETA)])
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_the_exported_graph_answers_as_the_model(backbone: str, head: str, tmp_path: Path) -> None:
+def test_the_exported_graph_answers_as_the_model(backbone: str, head: str, scale: Calibration, tmp_path: Path) -> None:
     model, recipe = build(backbone, head)
     file = tmp_path / "model.onnx"
-    write_onnx(model, 1.7, recipe.preprocessing(), file)
-    engine, infer = OnnxRuntimeEngine(file), torch_infer(model, 1.7)
+    write_onnx(model, scale, recipe.preprocessing(), file)
+    engine, infer = OnnxRuntimeEngine(file), torch_infer(model, scale)
     frames = np.random.default_rng(0).integers(0, 255, (3, recipe.height, recipe.width, 3), np.uint8)
     for batch in (frames[:1], frames):
         ours, theirs = engine.infer(batch), infer(batch)
@@ -56,7 +60,7 @@ def test_the_exported_graph_answers_as_the_model(backbone: str, head: str, tmp_p
 
 def test_the_graph_holds_only_what_every_tensorrt_reads(tmp_path: Path) -> None:
     model, recipe = build("tf_mobilenetv3_small_100")
-    write_onnx(model, 1.0, recipe.preprocessing(), tmp_path / "model.onnx")
+    write_onnx(model, BETA, recipe.preprocessing(), tmp_path / "model.onnx")
     graph = onnx.load(tmp_path / "model.onnx")
     assert [(domain.domain, domain.version) for domain in graph.opset_import] == [("", 17)]
     operators = {node.op_type for node in graph.graph.node}
@@ -74,7 +78,7 @@ def test_colour_order_is_inside_the_graph() -> None:
     rgb = torch.from_numpy(frames[..., ::-1].copy()).permute(0, 3, 1, 2)
     with torch.inference_mode():
         logit, _ = model(rgb)
-    assert torch_infer(model, 1.0)(frames).defect[0] == pytest.approx(float(logit.sigmoid()), abs=1e-6)
+    assert torch_infer(model, NONE)(frames).defect[0] == pytest.approx(float(logit.sigmoid()), abs=1e-6)
 
 
 def test_mask_target_keeps_what_is_smaller_than_a_cell() -> None:

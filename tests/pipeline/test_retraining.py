@@ -23,7 +23,7 @@ from pipeline.retraining.intake import take_in
 from pipeline.training.run import Decision
 from tests.pipeline.conftest import MakeFiles, sample
 
-DECISION = Decision(temperature=1, thresholds=Thresholds(accept=0.5, reject=0.5))
+DECISION = Decision(thresholds=Thresholds(accept=0.5, reject=0.5))
 
 
 def judged(good: list[float], dent: list[float], crack: list[float]) -> Evaluation:
@@ -40,7 +40,7 @@ def compared(old: Evaluation, new: Evaluation) -> Comparison:
 FINE = judged([0.1, 0.2, 0.3], [0.8, 0.9], [0.7, 0.9])
 MISSES_A_DENT = judged([0.1, 0.2, 0.3], [0.4, 0.9], [0.7, 0.9])
 REJECTS_A_GOOD = judged([0.1, 0.2, 0.6], [0.8, 0.9], [0.7, 0.9])
-REVIEWS_ALL = assess("x", FINE.samples, FINE.scores, Decision(temperature=1, thresholds=Thresholds(accept=0, reject=1)))
+REVIEWS_ALL = assess("x", FINE.samples, FINE.scores, Decision(thresholds=Thresholds(accept=0, reject=1)))
 RANKS_BADLY = judged([0.1, 0.2, 0.3], [0.8, 0.9], [0.05, 0.9])
 
 

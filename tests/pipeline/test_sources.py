@@ -267,7 +267,7 @@ def put_run(runs: Path, number: int, samples: Sequence[Sample], before: str | No
     save_model(InspectionModel(recipe), recipe, folder / "weights.safetensors")
     write_recipe(recipe, folder / "recipe.yaml")
     write_manifest(Manifest("parts", tuple(samples)), folder)
-    (folder / "decision.json").write_text('{"temperature": 1.0, "thresholds": {"accept": 0.4, "reject": 0.6}}')
+    (folder / "decision.json").write_text('{"thresholds": {"accept": 0.4, "reject": 0.6}}')
     return folder
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import cv2
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -19,7 +20,10 @@ from pipeline.data.manifest import Manifest
 from pipeline.data.pictures import Pictures
 from pipeline.data.prepare import prepare
 from pipeline.training import frozen
+from pipeline.training.averaging import LearnedAverage
 from pipeline.training.frozen import frozen_maps
+from pipeline.training.loaders import build_loaders
+from pipeline.training.module import TrainingModule
 from pipeline.training.recipe import Recipe, Strategy, parse_minutes, resolve_recipe
 from pipeline.training.run import load_run
 from pipeline.training.train import fit, start_model, train
@@ -277,3 +281,38 @@ def test_a_full_disk_is_told_before_it_kills(
     with pytest.raises(RunError, match=r"cannot be kept in .*maps-2 \(No space left on device\); make room"):
         frozen_maps(start_model(recipe, source).eval(), manifest.split("validation"), recipe, mirror=False)
     assert list((tmp_path / "maps-2").iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*(val_dataloader|does not have many workers|treespec).*")
+def test_the_average_is_of_all_steps_in_every_phase(manifest: Manifest, source: Source, tmp_path: Path) -> None:
+    """Followed by hand, over a phase with a frozen backbone and one without."""
+    recipe = small(source, averaging=0.9, epochs=2, head_epochs=1, schedule="cosine")
+    model = start_model(recipe, source)
+    by_hand: dict[str, torch.Tensor] = {}
+
+    class Follow(lightning.Callback):
+        def on_train_batch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *_: object) -> None:
+            for name, value in pl_module.state_dict().items():
+                if value.is_floating_point():
+                    before = by_hand.get(name, value)
+                    by_hand[name] = 0.9 * before + 0.1 * value
+
+    training, _ = build_loaders(model, manifest, recipe)
+    module = TrainingModule(model, recipe, 1.0, len(training))
+    average = LearnedAverage(0.9)
+    trainer = lightning.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        callbacks=[Follow(), average],
+        use_distributed_sampler=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, training)
+    frozen = [name for name in by_hand if "backbone" in name]
+    assert frozen
+    for name, value in module.state_dict().items():
+        if value.is_floating_point() and not name.startswith(("auroc", "average", "validation")):
+            assert torch.allclose(value, by_hand[name], atol=1e-5), name

@@ -1,0 +1,1 @@
+"""How verdicts change under what a line does to pictures: light, focus, noise, a bumped camera, dust, covered corners."""

@@ -29,7 +29,7 @@ def thresholds_command(path: Path, limits: Limits, out: Path | None) -> bool:
     with console.status("deriving thresholds on the validation groups, evaluating on the test groups"):
         model = run.model()
         decision = fix_decision(model, run.recipe, validation, limits)
-        evaluation = evaluate_run(folder, model, run.recipe, run.manifest, decision)
+        evaluation = evaluate_run(folder, model, run.recipe, run.manifest, decision, path)
     write_whole(folder / "decision.json", decision.model_dump_json(indent=2))
     print_evaluation(evaluation)
     say(f"decision: {folder / 'decision.json'}  report: {folder / 'report.html'}")

@@ -18,11 +18,12 @@ from pipeline.evaluation.cuts import describe
 from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.heatmaps import HeatmapTally
 from pipeline.evaluation.predict import predict, torch_infer
-from pipeline.evaluation.report import write_report
+from pipeline.evaluation.report import UNMEASURED, write_report
+from pipeline.evaluation.robustness.kept import made_from, read_card
 from pipeline.evaluation.slices import slice_table
 from pipeline.training.model import InspectionModel
 from pipeline.training.recipe import Recipe
-from pipeline.training.run import load_run
+from pipeline.training.run import WEIGHTS, load_run
 
 
 def evaluate_samples(
@@ -34,8 +35,9 @@ def evaluate_samples(
     decision: Decision,
     trained_on: Manifest | None,
     learned: int = 0,
+    run: Path | None = None,
 ) -> Evaluation:
-    """Score samples, and write metrics.json and report.html into `folder`."""
+    """Score samples, and write metrics.json and the report into `folder`, with the robustness card there if it is still true."""
     infer = torch_infer(model, decision.calibration)
     spec = recipe.preprocessing()
     tally = HeatmapTally(spec)
@@ -43,13 +45,18 @@ def evaluate_samples(
     slices = slice_table(samples, scores, decision.thresholds, describe(samples))
     evaluation = assess(name, samples, scores, decision, learned, trained_on, tally.quality(), slices)
     write_whole(folder / "metrics.json", json.dumps(evaluation.metrics(), indent=2))
-    write_report(evaluation, recipe, infer, folder / "report.html")
+    card, why_none = None, UNMEASURED
+    if run is not None:
+        card, why_none = read_card(folder, made_from(run / WEIGHTS, decision, samples, spec))
+    write_report(evaluation, recipe, infer, folder / "report.html", run=run, robustness=card, no_robustness=why_none)
     return evaluation
 
 
-def evaluate_run(folder: Path, model: InspectionModel, recipe: Recipe, manifest: Manifest, decision: Decision) -> Evaluation:
+def evaluate_run(
+    folder: Path, model: InspectionModel, recipe: Recipe, manifest: Manifest, decision: Decision, run: Path
+) -> Evaluation:
     """Evaluate on the run's own test groups."""
-    return evaluate_samples(folder, manifest.dataset, manifest.split("test"), model, recipe, decision, manifest)
+    return evaluate_samples(folder, manifest.dataset, manifest.split("test"), model, recipe, decision, manifest, run=run)
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
@@ -127,7 +134,9 @@ def evaluate_command(path: Path, dataset: Path | None, out: Path | None, layout:
         folder = out or run.path / "evaluations" / Path(name).name
     folder.mkdir(parents=True, exist_ok=True)
     with console.status("evaluating"):
-        evaluation = evaluate_samples(folder, name, samples, run.model(), run.recipe, run.decision, run.manifest, learned)
+        evaluation = evaluate_samples(
+            folder, name, samples, run.model(), run.recipe, run.decision, run.manifest, learned, run.path
+        )
     print_evaluation(evaluation)
     say(f"figures: {folder / 'metrics.json'}  report: {folder / 'report.html'}")
     return evaluation

@@ -23,6 +23,7 @@ from pipeline.training.recipe import Recipe, read_recipe
 from pipeline.training.weights import weights_metadata
 
 PARTIAL = ".partial"
+WEIGHTS = "weights.safetensors"
 PACKAGES = ("torch", "timm", "lightning", "numpy", "opencv-python", "onnx", "onnxruntime")
 
 
@@ -38,7 +39,7 @@ class Run:
     @property
     def weights(self) -> Path:
         """Its own weights."""
-        return self.path / "weights.safetensors"
+        return self.path / WEIGHTS
 
     def model(self) -> InspectionModel:
         """The trained network, in evaluation mode."""

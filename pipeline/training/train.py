@@ -26,7 +26,7 @@ from pipeline.training.model import InspectionModel
 from pipeline.training.module import TrainingModule
 from pipeline.training.progress import EpochLines
 from pipeline.training.recipe import Recipe, write_recipe
-from pipeline.training.run import environment, final_name, finish, open_partial, save_model
+from pipeline.training.run import WEIGHTS, environment, final_name, finish, open_partial, save_model
 from pipeline.training.teacher import load_teacher
 from pipeline.training.weights import Source, load_source
 
@@ -62,10 +62,10 @@ def train(manifest: Manifest, recipe: Recipe, source: Source, out: Path) -> Path
     fit(model, manifest, recipe, folder)
     if not main:
         return final_name(folder)
-    save_model(model, recipe, folder / "weights.safetensors")
+    save_model(model, recipe, folder / WEIGHTS)
     decision = fix_decision(model, recipe, manifest.split("validation"), Limits())
     (folder / "decision.json").write_text(decision.model_dump_json(indent=2))
-    print_evaluation(evaluate_run(folder, model, recipe, manifest, decision))
+    print_evaluation(evaluate_run(folder, model, recipe, manifest, decision, folder))
     final = finish(folder)
     for checkpoint in final.glob("*.ckpt"):
         checkpoint.unlink()

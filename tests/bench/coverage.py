@@ -325,13 +325,13 @@ def write_figure(rows: Sequence[Row], file: Path) -> None:
     for axes, limit in zip(panels, LIMITS, strict=True):
         shown = [row for row in rows if (row.kind, row.limit, row.confidence) == ("escape", limit, 0.95)]
         for name, color, marker, count in ways:
-            shares = {
-                size: [100 * (count(row) or 0) / row.repetitions for row in shown if row.parts == size and count(row) is not None]
-                for size in SIZES
-            }
-            axes.plot(SIZES, [np.mean(shares[size]) for size in SIZES], color=color, marker=marker, label=name)
-            low, high = ([pick(shares[size]) for size in SIZES] for pick in (min, max))
-            axes.fill_between(SIZES, low, high, color=color, alpha=0.15, linewidth=0)
+            shares = defaultdict(list)
+            for row in shown:
+                if (broken := count(row)) is not None:
+                    shares[row.parts].append(100 * broken / row.repetitions)
+            axes.plot(list(shares), [np.mean(one) for one in shares.values()], color=color, marker=marker, label=name)
+            low, high = ([pick(one) for one in shares.values()] for pick in (min, max))
+            axes.fill_between(list(shares), low, high, color=color, alpha=0.15, linewidth=0)
         axes.axhline(5, color="#334155", linestyle="--", linewidth=1, label="what 95 % confidence allows")
         axes.set(xscale="log", xlabel="defective validation parts", title=f"escapes of at most {percent(limit)}", ylim=(0, 100))
         axes.set_xticks(SIZES, [str(size) for size in SIZES])

@@ -17,10 +17,11 @@ from pipeline.data.prepare import prepare
 from pipeline.data.sample import SPLITS, Sample
 from pipeline.data.split import split_by_group
 from pipeline.data.survey import survey
-from pipeline.evaluation.evaluate import Evaluation, assess, count_learned
+from pipeline.evaluation.assessment import Evaluation, assess
+from pipeline.evaluation.decision import Decision
+from pipeline.evaluation.evaluate import count_learned
 from pipeline.retraining.compare import Comparison, is_better, recall
 from pipeline.retraining.intake import take_in
-from pipeline.training.run import Decision
 from tests.pipeline.conftest import MakeFiles, sample
 
 DECISION = Decision(thresholds=Thresholds(accept=0.5, reject=0.5))

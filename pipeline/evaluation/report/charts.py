@@ -17,7 +17,7 @@ from pipeline.evaluation.report.content import CurvePoint
 GOOD, DEFECTIVE, INK, GREY = "#0f766e", "#c2410c", "#1e293b", "#94a3b8"
 """Told apart by the colour-blind and in grey print, where lines also differ in their dashes."""
 TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
-WIDE = (1e-6, 1e-4, 0.01, 0.5, 0.99, 0.9999, 0.999999)
+FINE = (1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99, 0.997, 0.999)
 BINS = 40
 
 
@@ -101,9 +101,8 @@ def _ticks(low: float, high: float) -> list[float]:
     if high - low < 4:
         round_ones = MaxNLocator(7).tick_values(*to_probability(np.array([low, high])))
         return [float(tick) for tick in round_ones if 0 < tick < 1 and low <= to_log_odds(np.array(tick)) <= high]
-    places = [(tick, float(to_log_odds(np.array(tick)))) for tick in TICKS]
-    kept = [(tick, place) for tick, place in places if low <= place <= high]
-    return [tick for tick, place in kept if high - low < 20 or tick in WIDE]
+    ladder = FINE if high - low < 10 else TICKS if high - low < 20 else TICKS[::2]
+    return [tick for tick in ladder if low <= to_log_odds(np.array(tick)) <= high]
 
 
 def _mark(panels: Sequence[Any], marks: tuple[float, float]) -> None:

@@ -225,7 +225,7 @@ def rows_of(one: Batch, limit: float, confidence: float, allowed: Callable[..., 
     if one.world.hard:
         least, promises = of_type(one, limit, confidence, allowed)
         hard = one.true_bad.parts[one.true_bad.hard]
-        rows.append(row("escape of the hard type", share_below(hard, np.minimum(accept, least)), promises))
+        rows.append(row("escape, hard type", share_below(hard, np.minimum(accept, least)), promises))
     if one.views == 1 and confidence == max(CONFIDENCES):  # the slowest of all
         both = zip(good, bad, accept.tolist(), reject.tolist(), strict=True)
         chosen = [cheapest(scores, others, COSTS, *cuts).accept for scores, others, *cuts in both]
@@ -289,19 +289,19 @@ def table_of(rows: Iterable[Row]) -> Table:
     """One line for all worlds and numbers of pictures with one promise: the mean share of broken ones, and the worst cell."""
     alike = defaultdict(list)
     for row in rows:
-        alike[row.kind, row.limit, row.confidence, row.parts].append(row)
-    table = Table(title=f"promises broken, in {REPETITIONS} repetitions of each cell: mean (worst)", title_justify="left")
-    for column in ("what", "limit", "defective or good parts", "promised", "cells", "may break", "ours", "plug-in", "pictures"):
-        table.add_column(column)
-    for (kind, limit, confidence, parts), cells in alike.items():
+        alike[row.kind, row.confidence, row.limit, row.parts].append(row)
+    table = Table(title=f"promises broken in {REPETITIONS} repetitions of each cell, %: mean (worst)", title_justify="left")
+    for column in ("what", "limit", "parts", "promised", "cells", "allowed", "ours", "plug-in", "pictures"):
+        table.add_column(column, justify="left" if column == "what" else "right", no_wrap=True)
+    for (kind, confidence, limit, parts), cells in sorted(alike.items()):
         many = [row for row in cells if row.views > 1]
         table.add_row(
             kind,
-            percent(limit),
+            f"{100 * limit:g}",
             str(parts),
-            percent(float(np.mean([row.promised for row in cells]))),
+            f"{100 * np.mean([row.promised for row in cells]):.3g}",
             str(len(cells)),
-            percent(1 - confidence),
+            f"{100 * (1 - confidence):.3g}",
             _mean_and_worst([row.ours / row.repetitions for row in cells]),
             _mean_and_worst([row.plug_in / row.repetitions for row in cells if row.plug_in is not None]),
             _mean_and_worst([row.by_picture / row.repetitions for row in many if row.by_picture is not None]),
@@ -310,14 +310,14 @@ def table_of(rows: Iterable[Row]) -> Table:
 
 
 def _mean_and_worst(shares: Sequence[float]) -> str:
-    return f"{percent(float(np.mean(shares)))} ({percent(max(shares))})" if shares else ""
+    return f"{100 * np.mean(shares):.1f} ({100 * max(shares):.1f})" if shares else ""
 
 
 def write_figure(rows: Sequence[Row], file: Path) -> None:
     """How often each way of counting breaks the promise, over the number of defective parts; 95 % confidence."""
     ways: tuple[tuple[str, str, str, Callable[[Row], int | None]], ...] = (
-        ("quantile of the validation parts", "#d1495b", "s", lambda row: row.plug_in),
-        ("pictures as witnesses, 6 of each part", "#e9a23b", "^", lambda row: row.by_picture if row.views == 6 else None),
+        ("quantile of the parts", "#d1495b", "s", lambda row: row.plug_in),
+        ("6 pictures as 6 witnesses", "#e9a23b", "^", lambda row: row.by_picture if row.views == 6 else None),
         ("this project", "#2a9d8f", "o", lambda row: row.ours),
     )
     canvas = Canvas(figsize=(9.6, 3.6), layout="constrained")
@@ -332,11 +332,11 @@ def write_figure(rows: Sequence[Row], file: Path) -> None:
             axes.plot(list(shares), [np.mean(one) for one in shares.values()], color=color, marker=marker, label=name)
             low, high = ([pick(one) for one in shares.values()] for pick in (min, max))
             axes.fill_between(list(shares), low, high, color=color, alpha=0.15, linewidth=0)
-        axes.axhline(5, color="#334155", linestyle="--", linewidth=1, label="what 95 % confidence allows")
+        axes.axhline(5, color="#334155", linestyle="--", linewidth=1, label="allowed: 5 %")
         axes.set(xscale="log", xlabel="defective validation parts", title=f"escapes of at most {percent(limit)}", ylim=(0, 100))
-        axes.set_xticks(SIZES, [str(size) for size in SIZES])
+        axes.set_xticks(SIZES, [str(size) for size in SIZES], fontsize=7)
         axes.minorticks_off()
-    panels[0].set_ylabel("studies that break the promise, %")
+    panels[0].set_ylabel("datasets that break the promise, %")
     handles, labels = panels[0].get_legend_handles_labels()
     canvas.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "coverage", "font.family": "sans-serif"}):

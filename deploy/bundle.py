@@ -186,11 +186,11 @@ def load_bundle(path: Path, trusted_key: str | None = None) -> Bundle:
     all of them plain files.
     Raises BundleError or SignatureError naming the file, what was found, what was expected.
     """
-    if path.is_file():
-        raise BundleError(f"{path} is a file, and a bundle is a folder; give the folder (unpack it first, if this is an archive)")
-    if not _there(path / "bundle.json"):
-        raise BundleError(f"{path}: no bundle.json found, so this is no bundle; make one with `pipeline export RUN`")
     try:
+        if path.is_file():
+            raise BundleError(f"{path} is a file, and a bundle is a folder; give the folder, or unpack it first")
+        if not _there(path / "bundle.json"):
+            raise BundleError(f"{path}: no bundle.json found, so this is no bundle; make one with `pipeline export RUN`")
         raw = plain_file(path, "bundle.json", MAX_MANIFEST_BYTES).read_bytes()
         signed_by = _check_signature(path, raw, trusted_key)
         spec = _parse(path / "bundle.json", raw)
@@ -205,7 +205,8 @@ def _check_signature(path: Path, raw: bytes, trusted_key: str | None) -> str:
     trusted = trusted_key.strip().lower() if trusted_key is not None else None
     if trusted is not None and not re.fullmatch("[0-9a-f]{64}", trusted):
         raise SignatureError(
-            f"the trusted key {shown(trusted, 20)!r} is no public key; expected the 64 hex digits in signing_key.pub of `pipeline keygen`"
+            f"the trusted key {shown(trusted, 20)!r} is no public key; expected 64 hex digits, "
+            "the line that `pipeline keygen` wrote to signing_key.pub"
         )
     if not _there(path / "signature"):
         wanted = f"only bundles signed by {trusted[:16]}… are taken" if trusted else "unsigned bundles are not taken"
@@ -260,8 +261,8 @@ def _wrong(spec: BundleSpec) -> str | None:
     """What a signed manifest must not say: names that lead out of the folder, files without a hash, sizes nobody exports."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", spec.name) or not spec.name.strip("."):
         return f"the name {shown(spec.name)!r} is found; expected letters, digits, . _ and -"  # records are filed under it
-    if spec.version < 1:
-        return f"version {shown(spec.version, 40)} is found; expected 1 or more"
+    if not 1 <= spec.version < 1 << 31:  # as wide as every database takes it
+        return f"version {shown(spec.version, 40)} is found; expected 1 to {(1 << 31) - 1}"
     if len(spec.files) > MAX_FILES:
         return f"{len(spec.files)} files are listed; at most {MAX_FILES} expected"
     for name, digest in spec.files.items():

@@ -39,7 +39,13 @@ def plain_file(folder: Path, name: str, limit: int) -> Path:
     except FileNotFoundError:
         raise BundleError(f"{folder}: {name} is missing; copy the whole bundle again") from None
     if not stat.S_ISREG(found.st_mode):
-        kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "a folder" if stat.S_ISDIR(found.st_mode) else "no file"
+        kind = (
+            "a symbolic link"
+            if stat.S_ISLNK(found.st_mode)
+            else "a folder"
+            if stat.S_ISDIR(found.st_mode)
+            else "a device or a pipe"
+        )
         raise BundleError(f"{file} is {kind}; expected a plain file: copy the bundle again, with the files themselves")
     if found.st_size > limit:
         raise BundleError(f"{file} has {found.st_size} bytes, at most {limit} expected; this is none of our exports: delete it")

@@ -15,9 +15,9 @@ class _Stated(BaseModel):
 class Costs(_Stated):
     """What an error costs, in any currency, per part."""
 
-    escape: float = Field(gt=0, description="a defective part passed as good")
-    overkill: float = Field(gt=0, description="a good part rejected")
-    review: float = Field(ge=0, description="a part that a person looks at")
+    escape: float = Field(gt=0, allow_inf_nan=False, description="a defective part passed as good")
+    overkill: float = Field(gt=0, allow_inf_nan=False, description="a good part rejected")
+    review: float = Field(ge=0, allow_inf_nan=False, description="a part that a person looks at")
     defect_rate: float = Field(gt=0, lt=1, description="share of defective parts on the line, which no dataset tells")
 
 
@@ -71,7 +71,10 @@ def parse_limits(
     missing = [name for name, value in told.items() if value is None]
     if 0 < len(missing) < len(told):
         raise InspectionError(f"costs need all of {', '.join(told)}; {', '.join(missing)} is missing")
-    of_types = [text.partition("=") for text in max_escape if "=" in text]
+    of_types = [(kind.strip(), rate) for kind, sign, rate in (text.partition("=") for text in max_escape) if sign]
+    kinds = [kind for kind, _ in of_types]
+    if "" in kinds or len(set(kinds)) < len(kinds):
+        raise InspectionError(f"--max-escape {' '.join(max_escape)}: give TYPE=RATE once for each defect type")
     overall = [parse_rate(text) for text in max_escape if "=" not in text]
     if len(overall) > 1:
         raise InspectionError(f"--max-escape is given {len(overall)} times for all defects; give it once, and as TYPE=RATE")
@@ -81,7 +84,7 @@ def parse_limits(
             max_escape=overall[0] if overall else default.max_escape if missing else None,
             max_overkill=parse_rate(max_overkill) if max_overkill else default.max_overkill if missing else None,
             confidence=parse_rate(confidence),
-            max_escape_of={kind.strip(): parse_rate(rate) for kind, _, rate in of_types},
+            max_escape_of={kind: parse_rate(rate) for kind, rate in of_types},
             costs=None
             if missing
             else Costs(escape=escape_cost, overkill=overkill_cost, review=review_cost, defect_rate=parse_rate(defect_rate or "")),

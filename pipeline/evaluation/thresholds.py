@@ -13,6 +13,7 @@ A plug-in quantile breaks such a promise in about half of all cases: tests/pipel
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -107,7 +108,8 @@ def derive_thresholds(parts: Sequence[PartScore], limits: Limits) -> Derived:
     elif accept <= reject or limits.max_overkill is None:
         thresholds = Thresholds(accept=accept, reject=max(accept, reject))
     else:
-        thresholds = _between(accept, reject)
+        begin, end = _middle_half(reject, accept)
+        thresholds = Thresholds(accept=begin, reject=end)
     return Derived(
         thresholds,
         tuple(
@@ -129,7 +131,7 @@ def why_undecided(good: Scores, bad: Scores, chance: float) -> str:
     """Why scores of good and defective parts give no threshold, in a sentence; empty when they do.
 
     They must rank the defective parts higher than luck would in more than `chance` of all cases (Mann and Whitney 1947, exact
-    for few parts).
+    where a class has at most 8 parts and no two scores are equal).
     """
     if not len(good) or not len(bad):
         return f"there are {len(good)} good and {len(bad)} defective parts: it takes both to tell"
@@ -155,9 +157,11 @@ def allowed_errors(parts: int, limit: float, confidence: float) -> int:
 def cheapest(good: Scores, bad: Scores, costs: Costs, most_accept: float, least_reject: float) -> Thresholds:
     """The thresholds of the lowest mean cost per part at the line's defect rate, with accept and reject within their limits.
 
-    Ties go to the lower accept and the higher reject: to a person.
+    Ties go to the lower accept and the higher reject: to a person. So does the middle half of a gap that both end in.
     """
-    cuts = np.unique(np.concatenate([good, bad, [0.0, 1.0]]))
+    scores = np.unique(np.concatenate([good, bad, [0.0, most_accept, least_reject, 1.0]]))
+    within = [_middle_half(low, high) for low, high in pairwise(scores.tolist())]
+    cuts = np.unique(np.concatenate([scores, np.ravel(within)]))
     per_bad, per_good = costs.defect_rate / len(bad), (1 - costs.defect_rate) / len(good)
     bad_below, good_below = np.searchsorted(bad, cuts, "left"), np.searchsorted(good, cuts, "left")
     bad_above, good_above = len(bad) - np.searchsorted(bad, cuts, "right"), len(good) - np.searchsorted(good, cuts, "right")
@@ -186,11 +190,11 @@ def mean_cost(parts: Sequence[PartScore], thresholds: Thresholds, costs: Costs) 
     return float(costs.defect_rate * of_bad + (1 - costs.defect_rate) * of_good)
 
 
-def _between(accept: float, reject: float) -> Thresholds:
-    low, high = _log_odds(reject), _log_odds(accept)
-    quarter = (high - low) / 4
-    # Next to 0 and 1 log-odds are cut off, which must not carry a threshold over a score.
-    return Thresholds(accept=min(accept, _chance(low + quarter)), reject=max(reject, _chance(high - quarter)))
+def _middle_half(low: float, high: float) -> tuple[float, float]:
+    """Where it begins and ends, in log-odds; these are cut off next to 0 and 1, which must not carry a threshold over a score."""
+    start, quarter = _log_odds(low), (_log_odds(high) - _log_odds(low)) / 4
+    begin, end = _chance(start + quarter), _chance(start + 3 * quarter)
+    return min(max(begin, low), high), min(max(end, low), high)
 
 
 def _log_odds(probability: float) -> float:

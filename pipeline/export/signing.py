@@ -45,7 +45,7 @@ def keygen_command(out: Path) -> None:
     for name in (PRIVATE, PUBLIC):
         if (out / name).exists() or (out / name).is_symlink():
             raise SignatureError(
-                f"{out / name} exists already and is kept, because stations may trust it; use it, or give another folder with --out"
+                f"{out / name} exists already and is kept, because stations may trust it; use it, or give another folder"
             )
     public = public_key(_make(out))
     here = key_folder().resolve() == out.resolve()
@@ -87,7 +87,7 @@ def _make(folder: Path) -> Ed25519PrivateKey:
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     folder.mkdir(parents=True, exist_ok=True)
-    growing = folder / f".{PRIVATE}.part"
+    growing = folder / f".{PRIVATE}.{os.getpid()}.part"
     growing.unlink(missing_ok=True)  # one that was left over may be open to others
     try:
         with os.fdopen(os.open(growing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:

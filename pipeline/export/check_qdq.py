@@ -44,9 +44,9 @@ def check_qdq(graph: onnx.ModelProto | Path) -> list[Fault]:
     Raises BundleError for a file that cannot be read whole.
 
     - `opset`: 17. The parsers of 8.x misread the ReduceMean of 18, which squeeze-and-excite uses.
-    - `operator`: no ScatterND, NonZero, If or Loop (this project's own rule, for 8.5), nothing from other domains, and no integer
-      operators such as QLinearConv: no version imports them, Q/DQ alone tells TensorRT what is INT8.
-    - `pair`: DequantizeLinears of the same scale, and nothing else, follow every QuantizeLinear; one QuantizeLinear precedes every
+    - `operator`: no ScatterND, NonZero, If or Loop (this project's own rule, for 8.5), nothing from other domains, and no
+      integer operators such as QLinearConv: no version imports them, Q/DQ alone tells TensorRT what is INT8.
+    - `pair`: DequantizeLinears of the same scale, and nothing else, follow a QuantizeLinear; a QuantizeLinear precedes every
       DequantizeLinear; both lead somewhere. Weights too: floating point, then both. Newer versions also document INT8 constants,
       8.6 was seen to fail on them (TensorRT issue 3360).
     - `bias`: no quantised bias. All versions refuse a DequantizeLinear of INT32 at parsing.
@@ -55,7 +55,7 @@ def check_qdq(graph: onnx.ModelProto | Path) -> list[Fault]:
     - `zero-point`: constant and 0. All versions refuse others at parsing.
     - `scale`: constant, finite and positive. All versions refuse others (8.6: "Scale coefficients must all be positive").
     - `axis`: weights have one scale per channel along the axis of `_axis`, activations one scale altogether. All versions.
-    - `half-quantised`: a layer's input and weights are both quantised, or neither is: half of it brings the losses of INT8 without
+    - `half-quantised`: a layer's input and weights are both quantised, or neither is: one alone brings the losses of INT8 without
       its kernel. A layer left in floating point may share its input with a quantised one.
     - `stem`: a convolution of three channels stays in floating point. 11.3 has no INT8 kernel for it: the build fails.
     - `double-add`: at most one input of an Add is quantised. All versions fuse the Add into the convolution that makes the other
@@ -67,7 +67,7 @@ def check_qdq(graph: onnx.ModelProto | Path) -> list[Fault]:
     if not model.graph.node or not model.opset_import:
         name = graph if isinstance(graph, Path) else "the graph"
         raise BundleError(
-            f"{name} is empty or cut off: it has no nodes or no opset; a whole ONNX graph was expected: export again"
+            f"{name} has no nodes or no opset, a whole ONNX graph was expected: it is empty or cut off; export again"
         )
     links = _link(model)
     return [fault for rule in _RULES for fault in rule(links)]
@@ -96,7 +96,7 @@ class _Links:
         return self.producer(_input(node, index), "DequantizeLinear")
 
     def quantise(self, dequantise: NodeProto) -> NodeProto | None:
-        return self.producer(dequantise.input[0], "QuantizeLinear")
+        return self.producer(_input(dequantise, 0), "QuantizeLinear")
 
     def layers(self) -> Iterator[NodeProto]:
         return (node for node in self.nodes if node.op_type in LAYERS)
@@ -106,13 +106,13 @@ class _Links:
         name = _input(layer, 1)
         for operator in ("DequantizeLinear", "QuantizeLinear"):
             before = self.producer(name, operator)
-            name = name if before is None else before.input[0]
+            name = name if before is None else _input(before, 0)
         return self.constants.get(name)
 
     def is_bias(self, node: NodeProto) -> bool:
         if node.op_type != "DequantizeLinear":
             return False
-        if any(name in self.constants and self.constants[name].dtype == np.int32 for name in (node.input[0], _input(node, 2))):
+        if any(name in self.constants and self.constants[name].dtype == np.int32 for name in (_input(node, 0), _input(node, 2))):
             return True
         return any(user.op_type in LAYERS and _input(user, 2) == node.output[0] for user in self.users(node))
 
@@ -134,9 +134,8 @@ def _load(file: Path) -> onnx.ModelProto:
     try:
         return onnx.load(file)
     except Exception as error:  # protobuf, onnx and the system each raise their own
-        raise BundleError(
-            f"{file} cannot be read as an ONNX graph ({error}): it is missing, torn or no ONNX file; export again"
-        ) from error
+        said = f"{file} cannot be read as an ONNX graph ({error}): it is missing, torn or no ONNX file; export again"
+        raise BundleError(said) from error
 
 
 def _link(model: onnx.ModelProto) -> _Links:
@@ -148,13 +147,13 @@ def _link(model: onnx.ModelProto) -> _Links:
                 constants[node.output[0]] = numpy_helper.to_array(attribute.t)
     consumers: dict[str, list[NodeProto]] = {}
     for node in nodes:
-        for tensor in dict.fromkeys(node.input):
+        for tensor in dict.fromkeys(filter(None, node.input)):  # an input left out has the empty name
             consumers.setdefault(tensor, []).append(node)
     return _Links(
         opset=next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0),
         nodes=nodes,
         constants=constants,
-        producers={tensor: node for node in nodes for tensor in node.output},
+        producers={tensor: node for node in nodes for tensor in node.output if tensor},
         consumers=consumers,
         outputs=frozenset(one.name for one in model.graph.output),
     )
@@ -180,48 +179,40 @@ def _opset(links: _Links) -> Iterator[Fault]:
 def _operators(links: _Links) -> Iterator[Fault]:
     for node in links.nodes:
         if node.domain not in ("", "ai.onnx"):
-            yield Fault("operator", _name(node), f"{node.op_type} of {node.domain}", "operators of the ONNX standard only")
-        elif node.op_type in INTEGER:
-            yield Fault("operator", _name(node), node.op_type, "a floating-point layer behind Q/DQ")
-        elif node.op_type in CONTROL:
-            yield Fault("operator", _name(node), node.op_type, f"none of {', '.join(sorted(CONTROL))}")
+            yield Fault("operator", _name(node), f"{node.op_type} of {node.domain}", "an operator of the ONNX standard")
+        elif node.op_type in INTEGER | CONTROL:
+            instead = "a floating-point layer behind Q/DQ" if node.op_type in INTEGER else "a graph without"
+            yield Fault("operator", _name(node), node.op_type, instead)
 
 
 def _pairs(links: _Links) -> Iterator[Fault]:
     for node in links.nodes:
         if node.op_type not in LINEAR or links.is_bias(node):
             continue
-        users = links.users(node)
-        is_output = not links.outputs.isdisjoint(node.output)
-        if not users and not is_output:
+        users, leaves = links.users(node), not links.outputs.isdisjoint(node.output)
+        others = [_name(user) for user in users if user.op_type != "DequantizeLinear"] + ["the outside"] * leaves
+        if not users and not leaves:
             yield Fault("pair", _name(node), "an output that nothing uses", "a Q/DQ pair that leads somewhere")
-        elif node.op_type == "QuantizeLinear":
-            others = [f"{user.op_type} {_name(user)}" for user in users if user.op_type != "DequantizeLinear"]
-            if others or is_output:
-                found = f"an output that goes to {', '.join(others) or 'the outside'}"
-                yield Fault("pair", _name(node), found, "DequantizeLinear behind it, and nothing else")
+        elif node.op_type == "QuantizeLinear" and others:
+            yield Fault("pair", _name(node), f"an output that goes to {', '.join(others)}", "DequantizeLinear behind it")
         if node.op_type == "DequantizeLinear":
-            before = links.quantise(node)
+            before, constant = links.quantise(node), links.constants.get(_input(node, 0))
             if before is None:
-                found = f"an {links.constants[node.input[0]].dtype.name} constant" if node.input[0] in links.constants else "none"
+                found = "no QuantizeLinear before it" if constant is None else f"{constant.dtype.name} constants"
                 yield Fault("pair", _name(node), found, "QuantizeLinear before it")
-            elif _differ(links, before.input[1], node.input[1]):
-                yield Fault("pair", _name(node), f"another scale than that of {_name(before)}", "the same scale")
+            elif _differ(links, _input(before, 1), _input(node, 1)):
+                yield Fault("pair", _name(node), "another scale", f"that of {_name(before)}")
 
 
 def _differ(links: _Links, one: str, other: str) -> bool:
-    if one == other or one not in links.constants or other not in links.constants:
-        return False
-    return not np.array_equal(links.constants[one], links.constants[other])
+    known = one in links.constants and other in links.constants
+    return one != other and known and not np.array_equal(links.constants[one], links.constants[other])
 
 
 def _biases(links: _Links) -> Iterator[Fault]:
     for node in links.nodes:
         if links.is_bias(node):
-            data = links.constants.get(node.input[0])
-            kind = "INT32" if data is None or data.dtype == np.int32 else data.dtype.name.upper()
-            kind = "quantised" if links.quantise(node) is not None else kind
-            yield Fault("bias", _name(node), f"DequantizeLinear of a {kind} bias", "a bias in floating point")
+            yield Fault("bias", _name(node), "a quantised bias", "a bias in floating point")
 
 
 def _signed(links: _Links) -> Iterator[Fault]:
@@ -249,9 +240,8 @@ def _scales(links: _Links) -> Iterator[Fault]:
         scale = links.constants[name].astype(np.float64).ravel()
         wrong = scale[~(np.isfinite(scale) & (scale > 0))]
         if wrong.size:
-            yield Fault(
-                "scale", _name(node), f"{wrong.size} of {scale.size} scales such as {wrong[0]:g}", "finite scales above 0"
-            )
+            found = f"{wrong.size} of {scale.size} scales such as {wrong[0]:g}"
+            yield Fault("scale", _name(node), found, "finite scales above 0")
 
 
 def _axis(layer: NodeProto, rank: int) -> int:
@@ -279,7 +269,7 @@ def _axes(links: _Links) -> Iterator[Fault]:
         axis = _axis(layer, weights.ndim)
         channels = weights.shape[axis]
         for node in (links.quantise(after), after):
-            scale = None if node is None else links.constants.get(node.input[1])
+            scale = None if node is None else links.constants.get(_input(node, 1))
             if node is None or scale is None:
                 continue
             own = _attribute(node, "axis", 1)
@@ -289,8 +279,8 @@ def _axes(links: _Links) -> Iterator[Fault]:
                 yield Fault("axis", _name(node), where, f"{channels} scales along axis {axis} of the weights of {layer.op_type}")
                 break
     for node in links.nodes:
-        if node.op_type == "QuantizeLinear" and node.input[0] not in links.constants:
-            scale = links.constants.get(node.input[1])
+        if node.op_type == "QuantizeLinear" and _input(node, 0) not in links.constants:
+            scale = links.constants.get(_input(node, 1))
             if scale is not None and scale.size > 1:
                 yield Fault("axis", _name(node), f"{scale.size} scales", "one scale for an activation")
 
@@ -327,7 +317,7 @@ def _adds(links: _Links) -> Iterator[Fault]:
 
 def _outputs(links: _Links) -> Iterator[Fault]:
     for node in links.nodes:
-        layer = links.producer(node.input[0], *LAYERS) if node.op_type == "QuantizeLinear" else None
+        layer = links.producer(_input(node, 0), *LAYERS) if node.op_type == "QuantizeLinear" else None
         afters = [user for user in links.users(node) if user.op_type == "DequantizeLinear"]
         uses = [(after, user) for after in afters for user in links.users(after)]
         leaves = any(not links.outputs.isdisjoint(after.output) for after in afters)

@@ -17,6 +17,7 @@ from deploy.preprocess import letterbox, read_picture
 from pipeline.data.manifest import check_unchanged
 from pipeline.data.sample import Sample
 from pipeline.evaluation.predict import predict, torch_infer
+from pipeline.export.check_qdq import check_qdq
 from pipeline.export.gate import MAX_FP32_DIFFERENCE, Judgement, Reference, compare, judge
 from pipeline.export.graph import write_onnx
 from pipeline.export.quantise import METHOD, choose_calibration, write_fp16, write_int8_cpu, write_int8_qdq
@@ -58,6 +59,8 @@ def export_run(path: Path, out: Path, name: str | None = None) -> Path:
         try:
             with console.status(f"making and checking {precision}"):
                 write(file)
+                if precision == "int8-qdq" and (faults := check_qdq(file)):
+                    raise GateFailed(f"TensorRT would not take it: {len(faults)} faults, the first: {faults[0]}")
                 judgement = judge(OnnxRuntimeEngine(file), spec, validation, test, run.decision.limits, standard, torch_scores)
         except Exception as error:  # the converters and runtimes raise all kinds; FP32 ships whatever becomes of a candidate
             file.unlink(missing_ok=True)

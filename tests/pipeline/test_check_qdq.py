@@ -39,16 +39,18 @@ def sound(folder: Path) -> ModelProto:
     return onnx.load(folder / "qdq.onnx")
 
 
-# Surgery, each at a place of its own, so that any of them can be done together. Convolutions are counted in graph order without the
-# head's; each function breaks one rule and returns the names of the nodes of which one must be reported.
+# Surgery, each at a place of its own, so that any of them can be done together. Each function breaks one rule and returns the
+# names of the nodes of which one must be reported.
 
 
 def named(graph: ModelProto, name: str) -> NodeProto:
-    return next(node for node in graph.graph.node if node.name == name)
+    found: NodeProto = next(node for node in graph.graph.node if node.name == name)
+    return found
 
 
 def producer(graph: ModelProto, tensor: str) -> NodeProto:
-    return next(node for node in graph.graph.node if tensor in node.output)
+    found: NodeProto = next(node for node in graph.graph.node if tensor in node.output)
+    return found
 
 
 def conv(graph: ModelProto, block: str) -> NodeProto:
@@ -174,6 +176,20 @@ def dangling(graph: ModelProto) -> set[str]:
     return {"dangling_DQ"}
 
 
+def another_scale(graph: ModelProto) -> set[str]:
+    _, after = pair(graph, conv(graph, "4/blocks.4.2/conv_dw"), 0)
+    after.input[1] = put(graph, "another_scale", np.array(0.7, np.float32))
+    return {after.name}
+
+
+def int8_constants(graph: ModelProto) -> set[str]:
+    before, after = pair(graph, conv(graph, "4/blocks.4.2/conv_pw"), 1)
+    shape = next(tuple(one.dims) for one in graph.graph.initializer if one.name == before.input[0])
+    after.input[0] = put(graph, "stored_int8", np.ones(shape, np.int8))
+    graph.graph.node.remove(before)
+    return {after.name}
+
+
 def forbidden_operator(graph: ModelProto) -> set[str]:
     graph.graph.node.append(helper.make_node("NonZero", ["heatmap"], ["where"], "find"))
     return {"find"}
@@ -193,6 +209,8 @@ BROKEN: dict[Surgery, str] = {
     output_pair: "output",
     quantised_stem: "stem",
     dangling: "pair",
+    another_scale: "pair",
+    int8_constants: "pair",
     forbidden_operator: "operator",
 }
 
@@ -249,8 +267,8 @@ def test_onnxruntime_s_defaults_are_refused(folder: Path, tmp_path: Path) -> Non
     faults = check_qdq(tmp_path / "default.onnx")
     rules = {fault.rule for fault in faults}
     assert rules == {"zero-point", "bias", "pair", "axis", "double-add", "output", "stem"}
-    convolutions = sum(node.op_type == "Conv" for node in onnx.load(folder / "fp32.onnx").graph.node)
-    assert sum(fault.rule == "bias" for fault in faults) == convolutions
+    with_bias = [node for node in onnx.load(folder / "fp32.onnx").graph.node if node.op_type in ("Conv", "BatchNormalization")]
+    assert sum(fault.rule == "bias" for fault in faults) == len(with_bias)
     assert sum(fault.rule == "stem" for fault in faults) == 1
 
 
@@ -259,19 +277,25 @@ def test_a_graph_in_floating_point_has_none(folder: Path) -> None:
     assert not is_quantised(onnx.load(folder / "fp32.onnx"))
 
 
-def one_layer(operator: str, axis: int, shape: tuple[int, int], **attributes: int) -> ModelProto:
-    """A quantised Gemm, MatMul or 1x1 transposed convolution; `shape` its weights'."""
-    convolution = operator == "ConvTranspose"
-    random = np.random.default_rng(0)
-    weights = random.normal(size=shape + ((1, 1) if convolution else ())).astype(np.float32)
-    constants = {"w": weights, "s": np.full(shape[axis], 0.1, np.float32), "z": np.zeros(shape[axis], np.int8)}
-    constants |= {"xs": np.array(0.1, np.float32), "xz": np.array(0, np.int8)}
+def one_layer(operator: str, axis: int, transposed: int = 0) -> ModelProto:
+    """A quantised Gemm, MatMul or 1x1 transposed convolution with weights of 6 x 4 channels."""
+    weights = np.random.default_rng(0).normal(size=(6, 4, 1, 1) if operator == "ConvTranspose" else (6, 4))
+    constants: dict[str, np.typing.NDArray[np.generic]] = {
+        "w": weights.astype(np.float32),
+        "ws": np.full(weights.shape[axis], 0.1, np.float32),
+        "wz": np.zeros(weights.shape[axis], np.int8),
+        "xs": np.array(0.1, np.float32),
+        "xz": np.array(0, np.int8),
+    }
+    layer = helper.make_node(operator, ["xd", "wd"], ["y"], "layer")
+    if transposed:
+        layer.attribute.append(helper.make_attribute("transB", 1))
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["xq"], "x_Q"),
         helper.make_node("DequantizeLinear", ["xq", "xs", "xz"], ["xd"], "x_DQ"),
-        helper.make_node("QuantizeLinear", ["w", "s", "z"], ["wq"], "w_Q", axis=axis),
-        helper.make_node("DequantizeLinear", ["wq", "s", "z"], ["wd"], "w_DQ", axis=axis),
-        helper.make_node(operator, ["xd", "wd"], ["y"], "layer", **attributes),
+        helper.make_node("QuantizeLinear", ["w", "ws", "wz"], ["wq"], "w_Q", axis=axis),
+        helper.make_node("DequantizeLinear", ["wq", "ws", "wz"], ["wd"], "w_DQ", axis=axis),
+        layer,
     ]
     outer = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
     stored = [numpy_helper.from_array(array, name) for name, array in constants.items()]
@@ -280,30 +304,38 @@ def one_layer(operator: str, axis: int, shape: tuple[int, int], **attributes: in
 
 
 @pytest.mark.parametrize(
-    ("operator", "attributes", "right"),
-    [("Gemm", {"transB": 1}, 0), ("Gemm", {}, 1), ("MatMul", {}, 1), ("ConvTranspose", {}, 0)],
+    ("operator", "transposed", "right"), [("Gemm", 1, 0), ("Gemm", 0, 1), ("MatMul", 0, 1), ("ConvTranspose", 0, 0)]
 )
-def test_the_axis_of_the_channels_differs_by_layer(operator: str, attributes: dict[str, int], right: int) -> None:
-    assert check_qdq(one_layer(operator, right, (6, 4), **attributes)) == []
-    (fault,) = check_qdq(one_layer(operator, 1 - right, (6, 4), **attributes))
+def test_the_axis_of_the_channels_differs_by_layer(operator: str, transposed: int, right: int) -> None:
+    assert check_qdq(one_layer(operator, right, transposed)) == []
+    (fault,) = check_qdq(one_layer(operator, 1 - right, transposed))
     assert (fault.rule, fault.node) == ("axis", "w_Q")
     assert f"along axis {right}" in fault.expected
 
 
 def test_weights_with_one_scale_for_all_channels_are_named() -> None:
-    graph = one_layer("Gemm", 0, (6, 4), transB=1)
-    for name in ("s", "z"):
-        old = next(one for one in graph.graph.initializer if one.name == name)
-        old.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(old)[0], name))
+    graph = one_layer("Gemm", 0, transposed=1)
+    for old in graph.graph.initializer:
+        if old.name in ("ws", "wz"):
+            old.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(old)[:1].reshape(()), old.name))
     (fault,) = check_qdq(graph)
     assert (fault.rule, fault.found) == ("axis", "one scale")
+
+
+def test_activations_with_a_scale_per_channel_are_named() -> None:
+    graph = one_layer("MatMul", 1)
+    for old in graph.graph.initializer:
+        if old.name in ("xs", "xz"):
+            old.CopyFrom(numpy_helper.from_array(np.repeat(numpy_helper.to_array(old), 6), old.name))
+    (fault,) = check_qdq(graph)
+    assert (fault.rule, fault.node) == ("axis", "x_Q")
 
 
 @pytest.mark.parametrize("content", [b"", b"no graph", None], ids=["empty", "text", "torn"])
 def test_a_file_that_is_no_whole_graph_is_refused(content: bytes | None, folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "torn.onnx"
     file.write_bytes((folder / "qdq.onnx").read_bytes()[:20_000] if content is None else content)
-    with pytest.raises(BundleError, match="torn.onnx .*export again"):
+    with pytest.raises(BundleError, match=r"torn\.onnx .*export again"):
         check_qdq(file)
 
 

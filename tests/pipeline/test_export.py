@@ -5,7 +5,6 @@ import numpy as np
 import onnx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from onnx import numpy_helper
 
 from deploy.bundle import GateEvidence
 from deploy.engines.onnxruntime import OnnxRuntimeEngine
@@ -13,6 +12,7 @@ from deploy.errors import SignatureError
 from deploy.verdict import Thresholds
 from pipeline.data.sample import Sample
 from pipeline.evaluation.calibration import NONE
+from pipeline.export.check_qdq import check_qdq, is_quantised
 from pipeline.export.gate import Reference, compare, refusal
 from pipeline.export.graph import write_onnx
 from pipeline.export.quantise import choose_calibration, write_fp16, write_int8_cpu, write_int8_qdq
@@ -95,30 +95,8 @@ def test_half_precision_stays_close(quantised: tuple[Path, list[Sample]]) -> Non
 
 
 def test_qdq_layout_is_the_one_every_tensorrt_takes(quantised: tuple[Path, list[Sample]]) -> None:
-    graph = onnx.load(quantised[0] / "qdq.onnx").graph
-    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
-    producer = {output: node for node in graph.node for output in node.output}
-    linear = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
-    assert linear
-    for node in linear:
-        zero = constants[node.input[2]]
-        assert zero.dtype == np.int8
-        assert not zero.any()
-        if zero.ndim and zero.size > 1:
-            assert next((a.i for a in node.attribute if a.name == "axis"), 1) == 0
-    convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    stem, rest = convolutions[0], convolutions[1:]
-    assert producer[stem.input[0]].op_type != "DequantizeLinear"
-    for node in rest:
-        assert producer[node.input[0]].op_type == "DequantizeLinear"
-        assert producer[node.input[1]].op_type == "DequantizeLinear"
-        assert len(node.input) < 3 or constants[node.input[2]].dtype == np.float32
-    assert not any(node.op_type == "QuantizeLinear" and _is_convolution(producer.get(node.input[0])) for node in graph.node)
-
-
-def _is_convolution(node: onnx.NodeProto | None) -> bool:
-    # A convolution whose output feeds the next one directly is quantised there as that one's input, which TensorRT fuses.
-    return node is not None and node.op_type == "Gemm"
+    assert is_quantised(onnx.load(quantised[0] / "qdq.onnx"))
+    assert check_qdq(quantised[0] / "qdq.onnx") == []
 
 
 def test_signing_key_is_made_once_and_kept_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

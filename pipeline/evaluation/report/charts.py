@@ -112,15 +112,13 @@ def _mark(panels: Sequence[Any], marks: tuple[float, float]) -> None:
         for mark in marks:
             axes.axvline(mark, color=INK, linestyle=":", linewidth=1.2)
     apart = marks[1] > marks[0]
-    names = (
-        (("accept ", "right", marks[0]), (" reject", "left", marks[1])) if apart else (("accept = reject", "center", marks[0]),)
-    )
+    names = (("accept", "right", marks[0]), ("reject", "left", marks[1])) if apart else (("accept = reject", "center", marks[0]),)
     for name, side, mark in names:
         panels[0].annotate(
             name,
             (mark, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(0, 3),
+            xytext=({"right": -4, "left": 4, "center": 0}[side], 3),
             textcoords="offset points",
             ha=side,
             color=INK,

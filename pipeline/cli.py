@@ -187,11 +187,11 @@ def thresholds(
     ] = None,
     max_overkill: Annotated[str | None, typer.Option(help="Share of good parts that may be rejected.")] = None,
     confidence: Annotated[str, typer.Option(help="Of each limit by itself.")] = "95%",
-    escape_cost: Annotated[float | None, typer.Option(min=0, help="What a defective part that passes costs.")] = None,
-    overkill_cost: Annotated[float | None, typer.Option(min=0, help="What a rejected good part costs.")] = None,
-    review_cost: Annotated[float | None, typer.Option(min=0, help="What a person's look at a part costs.")] = None,
+    escape_cost: Annotated[float | None, typer.Option(help="What a defective part that passes costs.")] = None,
+    overkill_cost: Annotated[float | None, typer.Option(help="What a rejected good part costs.")] = None,
+    review_cost: Annotated[float | None, typer.Option(help="What a person's look at a part costs.")] = None,
     defect_rate: Annotated[str | None, typer.Option(help="Share of defective parts on the line; needed with costs.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 when a limit cannot be shown.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 when a limit is not shown or is broken.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: the run itself.")] = None,
 ) -> None:
     """Derive a run's thresholds from what the plant allows, and say what its parts prove. Default: 1% escapes, 2% overkill."""
@@ -244,6 +244,18 @@ def export(
     from pipeline.export.export import export_run
 
     export_run(run, out, name)
+
+
+@app.command(epilog="Example: pipeline keygen --out keys")
+def keygen(
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the key pair; default: your configuration folder, where export looks.")
+    ] = None,
+) -> None:
+    """Make the key pair that bundles are signed with: one file to keep, one line for the stations."""
+    from pipeline.export.signing import key_folder, keygen_command
+
+    keygen_command(out or key_folder())
 
 
 @app.command(epilog="Example: pipeline retrain runs/parts-0001 collected/week-47 --export")

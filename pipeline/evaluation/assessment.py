@@ -29,7 +29,7 @@ from pipeline.evaluation.metrics import (
     upper_bound,
 )
 from pipeline.evaluation.slices import SliceTable
-from pipeline.evaluation.thresholds import mean_cost, parts_needed, percent, why_undecided
+from pipeline.evaluation.thresholds import Promise, mean_cost, parts_needed, percent, prove, too_few, why_undecided
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Evaluation:
     """Pictures among these that the run has learned from, by their own hash or their group's name."""
     trained_on: dict[str, Any] | None = None
     """Identity of the manifest the run was trained on."""
+    proofs: tuple[Promise, ...] = ()
+    """What these parts, which chose nothing, prove of each limit."""
     heatmaps: HeatmapQuality | None = None
     """Heatmaps against masks, where they were looked at."""
     slices: SliceTable | None = None
@@ -68,9 +70,9 @@ class Evaluation:
 
     @cached_property
     def unproven(self) -> str:
-        """Why these parts are no evidence that the model separates; empty when they are."""
+        """Why these parts, although there are enough, are no evidence that the model separates; empty when they are."""
         good, bad = ([part.score for part in self.parts if part.defective == label] for label in (False, True))
-        return why_undecided(np.array(good), np.array(bad), 0.05)
+        return "" if too_few(len(good), len(bad)) else why_undecided(np.array(good), np.array(bad))
 
     def caveats(self) -> list[str]:
         """What makes the figures less than they seem, the gravest first."""
@@ -83,18 +85,22 @@ class Evaluation:
             found.append(
                 "Nobody named the parts; pictures that look alike were taken for one, so counts and intervals are a guess."
             )
+        good, bad = self.counts.overkill.total, self.counts.escape.total
+        if good and bad and (few := too_few(good, bad)):
+            found.append(f"{few}.")
         if self.decision.undecided and not self.unproven:
             found.append(f"Every part goes to a person, because on the validation parts there is {self.decision.undecided}.")
         return found
 
     def verdict(self) -> str:
         """Two sentences for who signs: what happened to these parts, and what that proves of the stated limit."""
-        if self.unproven and self.counts.escape.value is not None and self.counts.overkill.value is not None:
+        if self.unproven:
             return (
                 f"{self.unproven[0].upper()}{self.unproven[1:]}. Do not put it on a line: look at the labels, the pictures and "
                 "the training first; no threshold of it means anything."
             )
-        return f"{self.outcome()} {self.statement()}"
+        broken = [f"{one.errors} of {one.parts} for {one.wanted}" for one in self.proofs if one.refuted]
+        return f"{self.outcome()} {self.statement()}" + (f" Limits are broken: {'; '.join(broken)}." if broken else "")
 
     def outcome(self) -> str:
         """What happened to these parts, in one sentence."""
@@ -121,8 +127,7 @@ class Evaluation:
             return f"{proven}: the limit of {percent(limit)} is shown."
         least = upper_bound(0, escape.total, limits.confidence)
         if least <= limit:
-            kept = "kept, but not shown" if escape.value <= limit else "not kept"
-            return f"{proven}: the limit of {percent(limit)} is {kept}."
+            return f"{proven}: the limit of {percent(limit)} is not shown."
         needed = parts_needed(limit, limits.confidence)
         takes = f"to show {percent(limit)} takes {needed} without a miss" if needed else "no number of parts shows zero"
         return f"{proven}; {escape.total} parts cannot show less than {percent(least)}, {takes}."
@@ -163,9 +168,8 @@ class Evaluation:
             },
             "thresholds": self.decision.thresholds.model_dump(),
             "limits": self.decision.limits.model_dump(),
-            "promises": [
-                promise.model_dump() | {"shown": promise.shown, "sentence": str(promise)} for promise in self.decision.promises
-            ],
+            "promises": [_told(promise) for promise in self.decision.promises],
+            "proofs": [_told(proof) for proof in self.proofs],
             "undecided": self.decision.undecided,
             "calibration": self.decision.calibration.model_dump()
             | {"before": self.uncalibrated and asdict(self.uncalibrated), "after": self.calibrated and asdict(self.calibrated)},
@@ -175,6 +179,10 @@ class Evaluation:
             **(self.heatmaps.metrics() if self.heatmaps else {}),
             "wrong_reasons": [asdict(place) for place in self.wrong_reasons()],
         }
+
+
+def _told(promise: Promise) -> dict[str, Any]:
+    return promise.model_dump() | {"shown": promise.shown, "refuted": promise.refuted, "sentence": str(promise)}
 
 
 def assess(
@@ -190,7 +198,7 @@ def assess(
     """Judge scores N of samples N by a run that was `trained_on` a manifest."""
     parts = part_scores(samples, scores)
     amounts = counts_of(samples, scores)
-    raw = to_probability(decision.calibration.undo(to_log_odds(scores)))
+    raw = to_probability(decision.calibration.undo(to_log_odds(scores, least=1e-30)))
     return Evaluation(
         dataset,
         tuple(samples),
@@ -206,6 +214,7 @@ def assess(
         reliability(parts),
         learned,
         trained_on.identity() if trained_on else None,
+        () if decision.undecided else prove(parts, decision.thresholds, decision.limits),
         heatmaps,
         slices,
     )

@@ -1,4 +1,7 @@
-"""Makes a probability mean what it says: of parts scored 0.9, nine of ten are defective."""
+"""Makes a probability mean what it says: of pictures scored 0.9, nine of ten are defective.
+
+Where defects are as frequent as among the validation groups, that is: a line has fewer, and so has a score of 0.9 there.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +19,8 @@ from pipeline.evaluation.metrics import PartScore, Rate, Scores, labels_of, rate
 Method = Literal["temperature", "platt", "beta"]
 FOLDS = 5
 BINS = 10
+FEWEST = 10
+"""Parts in a bin, about: of fewer the share says more of luck than of the score."""
 DIGITS = 5
 """More of a figure of calibration would tell one machine from another."""
 SLOPES = (-3.0, 1.6)
@@ -57,9 +62,9 @@ class Calibration(BaseModel):
 NONE = Calibration()
 
 
-def to_log_odds(probability: Scores) -> Scores:
+def to_log_odds(probability: Scores, least: float = 1e-7) -> Scores:
     """Probabilities, kept from 0 and 1, as log-odds."""
-    clipped = np.clip(probability, 1e-7, 1 - 1e-7)
+    clipped = np.clip(probability, least, 1 - 1e-7)
     return np.asarray(np.log(clipped / (1 - clipped)))
 
 
@@ -140,7 +145,10 @@ class Reliability:
     """How far scores of parts mean what they say."""
 
     expected_error: float
-    """ECE: the mean distance of score and share, over bins with equally many parts (Nixon et al., CVPR workshops 2019)."""
+    """ECE: the mean distance of score and share, over bins with equally many parts (Nixon et al., CVPR workshops 2019).
+
+    Never zero for few parts: luck alone moves the share of ten by a tenth.
+    """
     brier: float
     """The mean squared distance of score and truth (Brier 1950)."""
     bins: tuple[Bin, ...]
@@ -153,7 +161,10 @@ def reliability(parts: Sequence[PartScore]) -> Reliability | None:
     ordered = sorted(parts, key=lambda part: part.score)
     score = np.array([part.score for part in ordered])
     truth = np.array([part.defective for part in ordered])
-    pieces = [one for one in np.array_split(np.arange(len(ordered)), min(BINS, len(ordered))) if len(one)]
+    # Equal scores stay together: which of them came first must not matter.
+    wanted = np.linspace(0, len(score), max(1, min(BINS, len(score) // FEWEST)) + 1).round()
+    cuts = np.unique([np.searchsorted(score, score[min(int(at), len(score) - 1)]) for at in wanted[1:-1]])
+    pieces = [one for one in np.split(np.arange(len(score)), cuts) if len(one)]
     bins = tuple(Bin(round(float(score[one].mean()), DIGITS), rate(int(truth[one].sum()), len(one))) for one in pieces)
     gaps = sum(abs(one.score - (one.defective.value or 0.0)) * one.defective.total for one in bins)
     return Reliability(round(gaps / len(ordered), DIGITS), round(float(((score - truth) ** 2).mean()), DIGITS), bins)

@@ -15,8 +15,8 @@ from pipeline.training.run import load_run
 def thresholds_command(path: Path, limits: Limits, out: Path | None) -> bool:
     """Derive the run's thresholds from the limits on its validation groups; writes its decision, and its report by it.
 
-    Tells whether all limits are shown. With `out` the run stays as it is, and all is written there. Raises InspectionError for a
-    defect type that the run never met.
+    Tells whether the validation parts show all limits and the test parts refute none. With `out` the run stays as it is, and all
+    is written there. Raises InspectionError for a defect type that the run never met.
     """
     run = load_run(path)
     known = sorted({sample.defect_type for sample in run.manifest.samples if sample.label == "defective"})
@@ -29,10 +29,11 @@ def thresholds_command(path: Path, limits: Limits, out: Path | None) -> bool:
     with console.status("deriving thresholds on the validation groups, evaluating on the test groups"):
         model = run.model()
         decision = fix_decision(model, run.recipe, validation, limits)
+        write_whole(folder / "decision.json", decision.model_dump_json(indent=2))  # first: a report may be behind, never ahead
         evaluation = evaluate_run(folder, model, run.recipe, run.manifest, decision, path)
-    write_whole(folder / "decision.json", decision.model_dump_json(indent=2))
     print_evaluation(evaluation)
     say(f"decision: {folder / 'decision.json'}  report: {folder / 'report.html'}")
     if out is None:
         say(f"bundles made before keep their thresholds; next: pipeline export {path}")
-    return not decision.undecided and all(promise.shown for promise in decision.promises)
+    shown = all(promise.shown for promise in decision.promises) and not any(proof.refuted for proof in evaluation.proofs)
+    return shown and not decision.undecided and not evaluation.unproven

@@ -1,6 +1,8 @@
 """`decision.json`: how log-odds become verdicts, fixed on the validation groups when training ended."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from deploy.verdict import Thresholds
 from pipeline.evaluation.calibration import Calibration
@@ -19,3 +21,13 @@ class Decision(BaseModel):
     promises: tuple[Promise, ...] = ()
     undecided: str = ""
     """Why every part goes to a person; empty where there are thresholds."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_runs(cls, content: Any) -> Any:
+        """Runs once wrote nothing but a temperature and thresholds."""
+        if isinstance(content, dict) and isinstance(content.get("temperature"), float | int):
+            slope = 1 / content["temperature"]
+            rest = {key: value for key, value in content.items() if key != "temperature"}
+            return rest | {"calibration": {"low": slope, "high": slope}}
+        return content

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deploy.errors import InspectionError
 
@@ -89,5 +89,7 @@ def parse_limits(
             if missing
             else Costs(escape=escape_cost, overkill=overkill_cost, review=review_cost, defect_rate=parse_rate(defect_rate or "")),
         )
-    except ValueError as error:
-        raise InspectionError(f"these limits cannot be used: {error}; see pipeline thresholds --help") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(one) for one in first["loc"]) or "limits"
+        raise InspectionError(f"{where}: {first['msg']}, found {first['input']}; see pipeline thresholds --help") from error

@@ -85,6 +85,11 @@ def upper_bound(count: int, total: int, confidence: float = CONFIDENCE) -> float
     return 1.0 if count >= total else float(beta.ppf(confidence, count + 1, total - count))
 
 
+def lower_bound(count: int, total: int, confidence: float = CONFIDENCE) -> float:
+    """What a rate is at least with a confidence, in the same way."""
+    return 0.0 if not count else float(beta.ppf(1 - confidence, count, total - count + 1))
+
+
 def labels_of(samples: Sequence[Sample]) -> npt.NDArray[np.bool_]:
     """N, True for defective."""
     return np.array([sample.label == "defective" for sample in samples], np.bool_)
@@ -169,18 +174,29 @@ class PartScore:
     part: str
     defective: bool
     defect_type: str
+    """Where its pictures show several, all of them, joined by " + "."""
     score: float
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The defect types it bears witness for."""
+        return tuple(self.defect_type.split(" + "))
 
 
 def part_scores(samples: Sequence[Sample], scores: Scores) -> list[PartScore]:
     """One score per part (the pictures of a group with one label), by the rule that the station uses on its frames."""
     views: dict[str, list[float]] = defaultdict(list)
-    shown: dict[str, Sample] = {}
+    shown: dict[str, list[Sample]] = defaultdict(list)
     for sample, score in zip(samples, scores, strict=True):
         views[sample.part].append(float(score))
-        shown.setdefault(sample.part, sample)
+        shown[sample.part].append(sample)
     return [
-        PartScore(part, shown[part].label == "defective", shown[part].defect_type, part_probability(scores))
+        PartScore(
+            part,
+            shown[part][0].label == "defective",
+            " + ".join(sorted({sample.defect_type for sample in shown[part]})),
+            part_probability(scores),
+        )
         for part, scores in views.items()
     ]
 
@@ -204,5 +220,5 @@ def count_verdicts(parts: Sequence[PartScore], thresholds: Thresholds) -> Counts
 
 def count_by_type(parts: Sequence[PartScore], thresholds: Thresholds) -> dict[str, Counts]:
     """The same, for the parts of each defect type."""
-    kinds = sorted({part.defect_type for part in parts if part.defective})
-    return {kind: count_verdicts([part for part in parts if part.defect_type == kind], thresholds) for kind in kinds}
+    kinds = sorted({kind for part in parts if part.defective for kind in part.types})
+    return {kind: count_verdicts([part for part in parts if part.defective and kind in part.types], thresholds) for kind in kinds}

@@ -20,18 +20,14 @@ from hashlib import sha256
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
-from scipy.stats import hypergeom, mannwhitneyu, rankdata
+from scipy.stats import hypergeom
 
 from deploy.verdict import Thresholds, Verdict, decide
 from pipeline.comparison.paired import holm
 from pipeline.data.sample import Sample
 from pipeline.evaluation.cuts import FEWEST, Cut, Seen, find_cuts, tell_apart
 from pipeline.evaluation.metrics import CONFIDENCE, Figure, PartScore, Rate, Scores, auroc, count_verdicts, part_scores
-
-PERMUTATIONS = 9999
-AT_ONCE = 4_000_000
-"""Ranks of permutations in memory at once."""
+from pipeline.evaluation.ranks import chance_of_lower
 
 Question = Literal["escape", "overkill", "low scores", "high scores"]
 OF_DEFECTIVE: dict[Question, bool] = {"escape": True, "overkill": False, "low scores": True, "high scores": False}
@@ -182,31 +178,7 @@ def _ask(asked: Comparison, here: Scores, elsewhere: Scores, thresholds: Thresho
         return replace(asked, here=f"{len(here)} parts", elsewhere=f"{len(elsewhere)} parts", untested="too few")
     low, high = tell_apart([float(np.median(side)) for side in sides])
     sign = 1 if asked.question == "low scores" else -1
-    return replace(asked, here=f"median {low}", elsewhere=high, p=_lower(sign * here, sign * elsewhere))
-
-
-def _lower(here: Scores, elsewhere: Scores) -> float:
-    """One-sided p-value of the Mann-Whitney test that `here` is lower.
-
-    Exact for few scores without ties, else by the normal approximation. That is too sure of itself where most scores are tied
-    (saturated answers, INT8), so where it finds something among ties, permutations of the ranks decide.
-    """
-    both = np.concatenate([here, elsewhere])
-    levels = len(np.unique(both))
-    if levels == 1:
-        return 1.0
-    p = float(mannwhitneyu(here, elsewhere, alternative="less").pvalue)
-    if levels == len(both) or p > 1 - CONFIDENCE:
-        return p
-    ranks: npt.NDArray[np.float64] = rankdata(both)
-    found = ranks[: len(here)].sum()
-    random = np.random.default_rng(0)
-    ranks.sort()
-    below, step = 0, max(1, AT_ONCE // len(ranks))
-    for start in range(0, PERMUTATIONS, step):
-        shuffled = random.permuted(np.tile(ranks, (min(step, PERMUTATIONS - start), 1)), axis=1)
-        below += int(np.count_nonzero(shuffled[:, : len(here)].sum(axis=1) <= found))
-    return (below + 1) / (PERMUTATIONS + 1)
+    return replace(asked, here=f"median {low}", elsewhere=high, p=chance_of_lower(sign * here, sign * elsewhere))
 
 
 def _sentence(one: Comparison, tests: int) -> str:

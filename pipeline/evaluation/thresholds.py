@@ -18,12 +18,13 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from scipy.stats import mannwhitneyu
 
 from deploy.verdict import Thresholds
 from pipeline.evaluation.limits import Costs, Limits
-from pipeline.evaluation.metrics import PartScore, Scores, upper_bound
+from pipeline.evaluation.metrics import CONFIDENCE, PartScore, Scores, lower_bound, upper_bound
+from pipeline.evaluation.ranks import chance_of_lower
 
+Error = Literal["escape", "overkill"]
 REVIEW_ALL = Thresholds(accept=0, reject=1)
 
 
@@ -32,7 +33,7 @@ class Promise(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    error: Literal["escape", "overkill"]
+    error: Error
     defect_type: str = ""
     """Empty for all defective parts."""
     limit: float
@@ -50,24 +51,35 @@ class Promise(BaseModel):
         return self.bound <= self.limit
 
     @property
+    def refuted(self) -> bool:
+        """The parts prove, with the confidence, that the limit is broken."""
+        return lower_bound(self.errors, self.parts, self.confidence) > self.limit
+
+    @property
     def needed(self) -> int | None:
         """Parts that would prove the limit, if none is missed; None for a limit of zero, which no number proves."""
         return parts_needed(self.limit, self.confidence)
 
-    def __str__(self) -> str:
+    @property
+    def wanted(self) -> str:
+        """The limit in words: "escapes of crack of at most 1 %"."""
         what = {"escape": "escapes", "overkill": "overkill"}[self.error] + (f" of {self.defect_type}" if self.defect_type else "")
+        return f"{what} of at most {percent(self.limit)}"
+
+    def __str__(self) -> str:
         kind = "good" if self.error == "overkill" else self.defect_type or "defective"
-        wanted = f"{what} of at most {percent(self.limit)}"
-        sure = percent(self.confidence)
+        sure, wrong = percent(self.confidence), "passed" if self.error == "escape" else "rejected"
         if self.shown:
-            return f"{wanted}: shown with {sure} confidence by {self.parts} {kind} parts, {self.errors} of them missed"
+            return f"{self.wanted}: shown with {sure} confidence by {self.parts} {kind} parts, {self.errors} of them {wrong}"
         if not self.parts:
-            return f"{wanted} cannot be shown: there is no {kind} part among the validation parts"
-        takes = f"it takes {self.needed}, {self.needed - self.parts} more" if self.needed else "no number of parts shows zero"
-        return (
-            f"{wanted} cannot be shown by {self.parts} {kind} parts: without a miss they show at most {percent(self.bound)} "
-            f"with {sure} confidence; {takes}"
+            return f"{self.wanted}: not shown, there is no {kind} part"
+        known = (
+            f"{self.parts} {kind} parts, {self.errors} of them {wrong}, show at most {percent(self.bound)} with {sure} confidence"
         )
+        if self.needed is None:
+            return f"{self.wanted}: not shown, for no number of parts shows zero; {known}"
+        takes = f"it takes {self.needed} without a miss" + (f", {more} more" if (more := self.needed - self.parts) > 0 else "")
+        return f"{self.wanted}: not shown, {known}; {takes}"
 
 
 @dataclass(frozen=True)
@@ -84,25 +96,23 @@ def derive_thresholds(parts: Sequence[PartScore], limits: Limits) -> Derived:
     """Choose accept and reject by the limits.
 
     Where the parts cannot prove a limit, the threshold is the one that proves most: no part of them is missed. Where the classes
-    are so far apart that both limits hold for every threshold between them, nothing is known of scores in the gap: its middle
-    half (in log-odds) becomes REVIEW. Where the scores do not tell the classes apart there is no threshold: see `undecided`.
+    are so far apart that both limits hold for every threshold between them, little is known of scores there: the middle half of
+    them (in log-odds) becomes REVIEW. Where the scores do not tell the classes apart there is no threshold: see `undecided`.
     """
     good = np.sort([part.score for part in parts if not part.defective])
     bad = np.sort([part.score for part in parts if part.defective])
-    undecided = why_undecided(good, bad, 1 - limits.confidence)
+    undecided = why_undecided(good, bad)
     if undecided:
         return Derived(REVIEW_ALL, (), undecided)
-    promises, accept, reject = [], 1.0, 0.0
-    stated = [("", limits.max_escape)] if limits.max_escape is not None else []
-    for kind, limit in [*stated, *limits.max_escape_of.items()]:
-        scores = np.sort([part.score for part in parts if part.defective and kind in ("", part.defect_type)])
+    accept, reject, bounds = 1.0, 0.0, []
+    for error, kind, limit in stated(limits):
+        scores = witnesses(parts, error, kind)
         allowed = allowed_errors(len(scores), limit, limits.confidence)
-        accept = min(accept, float(scores[allowed])) if len(scores) else accept
-        promises.append(("escape", kind, limit, scores, allowed))
-    if limits.max_overkill is not None:
-        allowed = allowed_errors(len(good), limits.max_overkill, limits.confidence)
-        reject = float(good[len(good) - 1 - allowed])
-        promises.append(("overkill", "", limits.max_overkill, good, allowed))
+        bounds.append(upper_bound(allowed, len(scores), limits.confidence))
+        if error == "overkill":
+            reject = float(scores[len(scores) - 1 - allowed])
+        elif len(scores):
+            accept = min(accept, float(scores[allowed]))
     if limits.costs:
         thresholds = cheapest(good, bad, limits.costs, accept, reject)
     elif accept <= reject or limits.max_overkill is None:
@@ -110,39 +120,70 @@ def derive_thresholds(parts: Sequence[PartScore], limits: Limits) -> Derived:
     else:
         begin, end = _middle_half(reject, accept)
         thresholds = Thresholds(accept=begin, reject=end)
-    return Derived(
-        thresholds,
-        tuple(
+    proven = prove(parts, thresholds, limits)
+    # What was promised depends on the number of parts alone; the errors at a threshold that the same parts chose do not bound it.
+    promises = [one.model_copy(update={"bound": bound}) for one, bound in zip(proven, bounds, strict=True)]
+    return Derived(thresholds, tuple(promises))
+
+
+def prove(parts: Sequence[PartScore], thresholds: Thresholds, limits: Limits) -> tuple[Promise, ...]:
+    """What parts that chose nothing prove of every limit, at thresholds that are given."""
+    proven = []
+    for error, kind, limit in stated(limits):
+        scores = witnesses(parts, error, kind)
+        errors = int((scores < thresholds.accept).sum() if error == "escape" else (scores > thresholds.reject).sum())
+        proven.append(
             Promise(
                 error=error,
                 defect_type=kind,
                 limit=limit,
                 confidence=limits.confidence,
                 parts=len(scores),
-                errors=int((scores < thresholds.accept).sum() if error == "escape" else (scores > thresholds.reject).sum()),
-                bound=upper_bound(allowed, len(scores), limits.confidence),
+                errors=errors,
+                bound=upper_bound(errors, len(scores), limits.confidence),
             )
-            for error, kind, limit, scores, allowed in promises
-        ),
-    )
+        )
+    return tuple(proven)
 
 
-def why_undecided(good: Scores, bad: Scores, chance: float) -> str:
+def stated(limits: Limits) -> list[tuple[Error, str, float]]:
+    """Every limit that is stated: of which error, of which defect type ("" for all), how much."""
+    told: list[tuple[Error, str, float]] = [] if limits.max_escape is None else [("escape", "", limits.max_escape)]
+    told += [("escape", kind, limit) for kind, limit in limits.max_escape_of.items()]
+    return told if limits.max_overkill is None else [*told, ("overkill", "", limits.max_overkill)]
+
+
+def witnesses(parts: Sequence[PartScore], error: Error, kind: str) -> Scores:
+    """The sorted scores of the parts that an error can happen to."""
+    if error == "overkill":
+        return np.sort([part.score for part in parts if not part.defective])
+    return np.sort([part.score for part in parts if part.defective and (not kind or kind in part.types)])
+
+
+def why_undecided(good: Scores, bad: Scores) -> str:
     """Why scores of good and defective parts give no threshold, in a sentence; empty when they do.
 
-    They must rank the defective parts higher than luck would in more than `chance` of all cases (Mann and Whitney 1947, exact
-    where a class has at most 8 parts and no two scores are equal).
+    They must rank the defective parts higher than luck would in more than 5 % of all cases.
     """
-    if not len(good) or not len(bad):
-        return f"there are {len(good)} good and {len(bad)} defective parts: it takes both to tell"
+    if few := too_few(len(good), len(bad)):
+        return few
     if good.min() == good.max() == bad.min() == bad.max():
         return f"all {len(good) + len(bad)} parts have the same score"
-    luck = float(mannwhitneyu(bad, good, alternative="greater").pvalue)
-    if luck > chance:
+    luck = chance_of_lower(good, bad)
+    if luck > 1 - CONFIDENCE:
         return (
             f"no evidence that this model separates: luck would rank {len(bad)} defective and {len(good)} good parts so well in "
             f"{percent(luck)} of all cases"
         )
+    return ""
+
+
+def too_few(good: int, bad: int) -> str:
+    """Why so few parts cannot tell whether a model separates, however it ranks them; empty when they can."""
+    if not good or not bad:
+        return f"there are {good} good and {bad} defective parts: it takes both to tell"
+    if 1 / math.comb(good + bad, bad) > 1 - CONFIDENCE:
+        return f"{good} good and {bad} defective parts are too few to tell whether this model separates: luck ranks them as well"
     return ""
 
 

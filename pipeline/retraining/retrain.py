@@ -51,7 +51,7 @@ def retrain(
     rate = old.recipe.learning_rate * (1 if old.recipe.source.origin.startswith("run ") else 0.5)
     recipe = old.recipe.model_copy(update={"epochs": epochs or old.recipe.epochs, "head_epochs": 0, "learning_rate": rate})
     about = old.recipe.source.model_copy(update={"origin": f"run {old.path}", "sha256": sha256_of(old.weights)})
-    new = load_run(train(manifest, recipe, Source(about, learned, with_head=True), out))
+    new = load_run(train(manifest, recipe, Source(about, learned, with_head=True), out, old.decision.limits))
 
     comparisons = [compare_runs("old test groups, untouched", old, new, old.manifest.split("test"))]
     if intake.held_out:

@@ -24,7 +24,7 @@ from pipeline.training.weights import weights_metadata
 
 PARTIAL = ".partial"
 WEIGHTS = "weights.safetensors"
-PACKAGES = ("torch", "timm", "lightning", "numpy", "opencv-python", "onnx", "onnxruntime")
+PACKAGES = ("line-inspector", "torch", "timm", "lightning", "numpy", "opencv-python", "onnx", "onnxruntime")
 
 
 @dataclass(frozen=True)

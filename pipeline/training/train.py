@@ -33,10 +33,11 @@ from pipeline.training.weights import Source, load_source
 LAST = "last.ckpt"
 
 
-def train(manifest: Manifest, recipe: Recipe, source: Source, out: Path) -> Path:
+def train(manifest: Manifest, recipe: Recipe, source: Source, out: Path, limits: Limits | None = None) -> Path:
     """Train one run on the manifest's train and validation groups and evaluate it on its test groups; returns the run folder.
 
-    Under torchrun all processes train; the first one writes, evaluates and tells.
+    Thresholds come from `limits`; None: from the default ones. Under torchrun all processes train; the first one writes,
+    evaluates and tells.
 
     The same manifest, recipe and source weights continue an interrupted training from its last finished epoch. Raises
     DatasetError when the split leaks and the manifest does not say so: nobody shall read such figures unwarned.
@@ -63,7 +64,7 @@ def train(manifest: Manifest, recipe: Recipe, source: Source, out: Path) -> Path
     if not main:
         return final_name(folder)
     save_model(model, recipe, folder / WEIGHTS)
-    decision = fix_decision(model, recipe, manifest.split("validation"), Limits())
+    decision = fix_decision(model, recipe, manifest.split("validation"), limits or Limits())
     (folder / "decision.json").write_text(decision.model_dump_json(indent=2))
     print_evaluation(evaluate_run(folder, model, recipe, manifest, decision, folder))
     final = finish(folder)

@@ -275,8 +275,8 @@ def test_a_model_that_stands_everything_is_told_in_one_sentence(parts: list[Samp
     card = card_of(parts, lambda frames: says(np.ones(len(frames), bool)))
     assert card.findings == ()
     assert card.sentences() == [
-        "The verdicts stand all 9 conditions as far as they were tried: escapes never exceed 1 %, and never do more than 20 % of "
-        "9 verdicts change."
+        "The verdicts stand all 9 conditions as far as they were tried: no more defective parts escape than untouched or than "
+        "the limit allows, and no more than 20 % of 9 verdicts change."
     ]
 
 

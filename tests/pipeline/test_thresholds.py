@@ -131,7 +131,7 @@ def test_the_order_of_pictures_does_not_matter(pictures: list[tuple[int, int]], 
 @pytest.mark.parametrize(
     "transform", [lambda s: s**3, lambda s: s**0.25, lambda s: s / (s + 4 * (1 - s)), lambda s: (s + s**5) / 2]
 )
-@given(parts=separable_enough(), limits=ANY_LIMITS)
+@given(parts=separable_enough(), limits=st.builds(Limits, max_escape=RATES, max_overkill=st.none() | RATES))
 def test_only_the_ranks_decide(parts: list[PartScore], limits: Limits, transform: Callable[[float], float]) -> None:
     """Where no gap between the classes asks how far apart scores are."""
     derived = derive_thresholds(parts, limits)
@@ -229,8 +229,9 @@ def test_an_escape_that_costs_nearly_nothing_does_not_loosen_its_limit() -> None
         ([0.1, 0.2], [], "2 good and 0 defective parts"),
         ([], [0.9], "0 good and 1 defective parts"),
         ([0.5] * 30, [0.5] * 30, "all 60 parts have the same score"),
-        ([0.1], [0.9], "luck would rank 1 defective and 1 good parts so well in 50 % of all cases"),
-        ([0.1, 0.2], [0.8, 0.9], "in 16.7 % of all cases"),
+        ([0.1], [0.9], "1 good and 1 defective parts are too few to tell"),
+        ([0.1, 0.2], [0.8, 0.9], "2 good and 2 defective parts are too few to tell"),
+        ([0.0] * 40, [0.0, 0.0, 1.0], "luck would rank 3 defective and 40 good parts so well in"),
         (np.linspace(0, 1, 50).tolist(), np.linspace(0, 1, 50).tolist(), "no evidence that this model separates"),
         (np.linspace(0.5, 1, 50).tolist(), np.linspace(0, 0.5, 50).tolist(), "no evidence that this model separates"),
         ([0.0] * 40, [0.0] * 39 + [1.0], "no evidence that this model separates"),
@@ -244,10 +245,10 @@ def test_what_cannot_be_decided_goes_to_a_person(good: list[float], bad: list[fl
     assert {decide(score, derived.thresholds) for score in np.linspace(0, 1, 101)} == {Verdict.REVIEW}
 
 
-def test_luck_is_measured_by_the_confidence_asked_for() -> None:
+def test_luck_is_measured_alike_whatever_confidence_is_asked_for() -> None:
     parts = parts_of([0.1, 0.2, 0.3], [0.7, 0.8, 0.9])  # 1 in 20 by luck
-    assert derive_thresholds(parts, Limits(confidence=0.96)).undecided
-    assert not derive_thresholds(parts, Limits(confidence=0.94)).undecided
+    assert not derive_thresholds(parts, Limits(confidence=0.999)).undecided
+    assert not derive_thresholds(parts, Limits(confidence=0.6)).undecided
 
 
 def test_separable_classes_leave_the_middle_to_review() -> None:
@@ -292,7 +293,7 @@ def test_a_type_nobody_has_seen_promises_nothing_and_changes_nothing() -> None:
     assert both.thresholds == overall.thresholds
     promise = both.promises[1]
     assert (promise.parts, promise.errors, promise.bound, promise.shown) == (0, 0, 1.0, False)
-    assert str(promise) == "escapes of stain of at most 10 % cannot be shown: there is no stain part among the validation parts"
+    assert str(promise) == "escapes of stain of at most 10 %: not shown, there is no stain part"
 
 
 @given(separable_enough(), RATES, RATES, RATES)
@@ -317,10 +318,10 @@ def test_a_limit_of_zero_misses_no_part_and_is_never_shown() -> None:
 @pytest.mark.parametrize(
     ("bad", "limit", "said"),
     [
-        (57, 0.01, "escapes of at most 1 % cannot be shown by 57 defective parts: without a miss they show at most 5.12 % with "
-                   "95 % confidence; it takes 299, 242 more"),
-        (299, 0.01, "escapes of at most 1 %: shown with 95 % confidence by 299 defective parts, 0 of them missed"),
-        (100, 0.05, "escapes of at most 5 %: shown with 95 % confidence by 100 defective parts, 1 of them missed"),
+        (57, 0.01, "escapes of at most 1 %: not shown, 57 defective parts, 0 of them passed, show at most 5.12 % with "
+                   "95 % confidence; it takes 299 without a miss, 242 more"),
+        (299, 0.01, "escapes of at most 1 %: shown with 95 % confidence by 299 defective parts, 0 of them passed"),
+        (100, 0.05, "escapes of at most 5 %: shown with 95 % confidence by 100 defective parts, 1 of them passed"),
     ],
 )  # fmt: skip
 def test_a_promise_says_what_is_missing(bad: int, limit: float, said: str) -> None:

@@ -168,10 +168,16 @@ def which(gap: AurocGap, counts: Sequence[Discordance], names: tuple[str, str]) 
     reasons = {name: " and ".join(for_whom[name]) for name in names_by}
     if reasons["A"] and reasons["B"]:
         return None, f"Neither is better in all: {names[0]} has {reasons['A']}; {names[1]} has {reasons['B']}. Both are real."
+    escapes, overkill, review = counts
+    more = {"A": escapes.a > escapes.b, "B": escapes.b > escapes.a}
     for name, called in names_by.items():
+        if reasons[name] and more[name]:
+            return None, (
+                f"{called} has {reasons[name]}, which is real, but more escapes: {escapes.a} by {names[0]} and {escapes.b} by "
+                f"{names[1]} of {escapes.total} parts. So few cannot tell whether that is luck."
+            )
         if reasons[name]:
             return name, f"{called} is better, and that is real: {reasons[name]}."
-    escapes, overkill, review = counts
     ranks = "" if gap.value is None else f", AUROC {gap.a:.3f} and {gap.b:.3f}"
     return None, (
         f"Neither is shown to be better: {names[0]} and {names[1]} have {escapes.a} and {escapes.b} escapes, {overkill.a} and "

@@ -9,7 +9,7 @@ import jinja2
 
 from deploy.files import write_whole
 from pipeline.evaluation.assessment import Evaluation
-from pipeline.evaluation.metrics import Rate, upper_bound
+from pipeline.evaluation.metrics import Rate
 from pipeline.evaluation.predict import Infer
 from pipeline.evaluation.report.charts import reliability_chart, threshold_chart
 from pipeline.evaluation.report.content import Judged, Report, report_content
@@ -92,13 +92,11 @@ def write_report(
 
 
 def state_of(evaluation: Evaluation) -> str:
-    """How the verdict is coloured: bad where nothing is proven, good where the stated limit of escapes is and nothing dims it."""
-    if evaluation.unproven:
+    """How the verdict is coloured: bad where nothing is proven, good where these parts show every limit and nothing dims it."""
+    if evaluation.unproven or any(proof.refuted for proof in evaluation.proofs):
         return "bad"
-    escape, limits = evaluation.counts.escape, evaluation.decision.limits
-    limit = limits.max_escape
-    bound = upper_bound(escape.count, escape.total, limits.confidence)
-    return "good" if limit is not None and bound <= limit and not evaluation.caveats() else "care"
+    shown = bool(evaluation.proofs) and all(proof.shown for proof in evaluation.proofs)
+    return "good" if shown and not evaluation.caveats() else "care"
 
 
 def caption(one: Judged) -> tuple[str, tuple[str, ...]]:

@@ -43,7 +43,7 @@ class RobustnessCard:
     pictures: int
     parts: int
     thresholds: Thresholds
-    max_escape: float
+    max_escape: float | None
     untouched: Outcome
     strains: tuple[Strain, ...]
     findings: tuple[str, ...]
@@ -54,8 +54,9 @@ class RobustnessCard:
         said = [f"{finding}." for finding in self.findings]
         if not said:
             said = [
-                f"The verdicts stand all {len(self.strains)} conditions as far as they were tried: escapes never exceed "
-                f"{100 * self.max_escape:g} %, and never do more than {100 * MANY:g} % of {self.parts} verdicts change."
+                f"The verdicts stand all {len(self.strains)} conditions as far as they were tried: no more defective parts "
+                "escape than untouched or than the limit allows, and no more than "
+                f"{100 * MANY:g} % of {self.parts} verdicts change."
             ]
         if not self.untouched.escape.total:
             said.append("There are no defective parts here, so nothing is known of escapes under any condition.")
@@ -67,7 +68,7 @@ def robustness_card(
     spec: Preprocessing,
     infer: Infer,
     thresholds: Thresholds,
-    max_escape: float,
+    max_escape: float | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> RobustnessCard:
     """Judge the samples under every condition and level of `CONDITIONS`; the same samples always give the same pictures.

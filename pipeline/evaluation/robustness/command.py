@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.table import Table
 
 from deploy.command import console, say
+from deploy.errors import RunError
 from pipeline.data.manifest import check_unchanged
 from pipeline.data.prepare import counting
 from pipeline.evaluation.evaluate import evaluate_run
@@ -18,10 +19,12 @@ def robustness_command(path: Path, out: Path | None = None) -> RobustnessCard:
     """Judge the run's test parts under every condition; writes robustness.json, and the report again, into the run or `out`."""
     run = load_run(path)
     test, spec, decision, model = run.manifest.split("test"), run.recipe.preprocessing(), run.decision, run.model()
+    if decision.undecided:
+        raise RunError(f"{path} sends every part to a person, so no verdict can change: {decision.undecided}")
     check_unchanged(test)
     with counting("judging changed pictures") as progress:
-        infer, limit = torch_infer(model, decision.calibration), decision.limits.max_escape or 0.0
-        card = robustness_card(test, spec, infer, decision.thresholds, limit, progress)
+        infer = torch_infer(model, decision.calibration)
+        card = robustness_card(test, spec, infer, decision.thresholds, decision.limits.max_escape, progress)
     folder = out or path
     folder.mkdir(parents=True, exist_ok=True)
     file = write_card(folder, card, made_from(run.weights, decision, test, spec))

@@ -20,13 +20,13 @@ class Finding(NamedTuple):
     sentence: str
 
 
-def exceeds(outcome: Outcome, max_escape: float, untouched: Outcome) -> bool:
-    """More defective parts escape than the limit allows, and than escape on the untouched pictures."""
+def exceeds(outcome: Outcome, max_escape: float | None, untouched: Outcome) -> bool:
+    """More defective parts escape than on the untouched pictures, and than the limit allows where one is stated."""
     escape = outcome.escape.value
-    return escape is not None and escape > max(max_escape, untouched.escape.value or 0)
+    return escape is not None and escape > max(max_escape or 0, untouched.escape.value or 0)
 
 
-def find(name: str, outcomes: Sequence[Outcome], untouched: Outcome, max_escape: float) -> Finding | None:
+def find(name: str, outcomes: Sequence[Outcome], untouched: Outcome, max_escape: float | None) -> Finding | None:
     """What is grave about a condition; None where the verdicts stand it."""
     seen = _of_the_corners(outcomes, untouched) if name == CORNER else None
     return seen or _of_escapes(name, outcomes, untouched, max_escape) or _of_changes(name, outcomes)
@@ -47,7 +47,7 @@ def _of_the_corners(outcomes: Sequence[Outcome], untouched: Outcome) -> Finding 
     return None
 
 
-def _of_escapes(name: str, outcomes: Sequence[Outcome], untouched: Outcome, max_escape: float) -> Finding | None:
+def _of_escapes(name: str, outcomes: Sequence[Outcome], untouched: Outcome, max_escape: float | None) -> Finding | None:
     def too_many(outcome: Outcome) -> bool:
         return exceeds(outcome, max_escape, untouched)
 
@@ -58,10 +58,12 @@ def _of_escapes(name: str, outcomes: Sequence[Outcome], untouched: Outcome, max_
     said = [f"{where}, {_share(outcome.escape)} defective parts escape" for outcome, where in found]
     if worst.escape.count > max(outcome.escape.count for outcome, _ in found):
         said.append(f"at {worst.named} {_share(worst.escape)}")
-    before = f", untouched {_share(untouched.escape)}" if untouched.escape.count else ""
+    before = [f"limit {100 * max_escape:g} %"] if max_escape is not None else []
+    if untouched.escape.count or not before:
+        before.append(f"untouched {_share(untouched.escape)}")
     return Finding(
         (1, _mildness(outcomes, [outcome for outcome, _ in found]), -worst.escape.count),
-        f"{name}: {'; '.join(said)} (limit {100 * max_escape:g} %{before})",
+        f"{name}: {'; '.join(said)} ({', '.join(before)})",
     )
 
 

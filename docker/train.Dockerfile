@@ -6,7 +6,8 @@
 FROM python:3.12.13-slim-bookworm
 RUN --mount=type=bind,source=docker/scripts,target=/scripts \
     /scripts/install-system.sh libgl1 libglib2.0-0 && /scripts/make-user.sh
-ENV SOURCE=/source VENV=/opt/inspector HOME=/data PATH=/opt/inspector/bin:$PATH
+# USER is the name that torch asks for where `docker run --user` gives a number that has none.
+ENV SOURCE=/source VENV=/opt/inspector HOME=/data USER=inspector PATH=/opt/inspector/bin:$PATH
 COPY pyproject.toml README.md /source/
 COPY deploy /source/deploy
 COPY pipeline /source/pipeline

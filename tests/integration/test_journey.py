@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,7 +171,10 @@ def test_retraining_compares_on_untouched_groups(home: Path, run: Path, line: Pa
     (new / "good" / again.name).write_bytes(again.read_bytes())
     with (new / "groups.csv").open("a") as stream:
         stream.write(f"good/{again.name},again,0\n")
-    said = give("pipeline", "retrain", run, new, "--epochs", "1", home=home)
+    limited = home / "limited"
+    shutil.copytree(run, limited)
+    give_here("pipeline", "thresholds", limited, "--max-escape", "5%", "--max-escape", "dent=10%", home=home)
+    said = give("pipeline", "retrain", limited, new, "--epochs", "1", home=home)
     assert "1 pictures refused: the same picture is known already" in said
     assert "old test groups, untouched" in said
     assert "held-out groups of the new pictures" in said
@@ -178,6 +182,8 @@ def test_retraining_compares_on_untouched_groups(home: Path, run: Path, line: Pa
     newest = home / "runs" / "demo-line-0002"
     comparison = json.loads((newest / "comparison.json").read_text())
     assert isinstance(comparison["better"], bool)
+    limits = json.loads((newest / "decision.json").read_text())["limits"]
+    assert (limits["max_escape"], limits["max_escape_of"]) == (0.05, {"dent": 0.1}), "what the plant allows survives retraining"
     about, before = (json.loads((folder / "manifest.json").read_text()) for folder in (newest, run))
     assert (about["version"], about["parent"]) == (2, before["sha256"])
     with (run / "manifest.csv").open() as old, (newest / "manifest.csv").open() as grown:
@@ -285,7 +291,20 @@ def test_bad_input_gets_one_clear_sentence(words: tuple[str, ...], expected: str
 def test_help_has_an_example_for_every_command(name: str, home: Path) -> None:
     overview = give_here(name, "--help", home=home)
     commands = {
-        "pipeline": ("split", "manifest diff", "train", "evaluate", "export", "retrain", "demo-data", "demo"),
+        "pipeline": (
+            "split",
+            "manifest diff",
+            "train",
+            "evaluate",
+            "thresholds",
+            "robustness",
+            "report",
+            "export",
+            "keygen",
+            "retrain",
+            "demo-data",
+            "demo",
+        ),
         "inspector": ("run", "selftest"),
     }[name]
     for one in commands:

@@ -1,8 +1,9 @@
-"""Reads a Dockerfile, and says what in it breaks this project's rules. It is no hadolint: that runs beside it, where it exists."""
+"""Reads a Dockerfile, and says what in it breaks the rules of this project. It is no hadolint: that runs beside it."""
 
 import re
 import shlex
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 PINNED = re.compile(r"[\w./-]+:[\w.-]*\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")
@@ -42,9 +43,8 @@ def instructions(text: str) -> list[Instruction]:
     found = []
     for line in joined.splitlines():
         word, *rest = line.split()
-        flags = tuple(part for part in rest if part.startswith("--")) if word != "ENTRYPOINT" else ()
-        leading = tuple(flag for index, flag in enumerate(flags) if rest[index] == flag)
-        found.append(Instruction(word.upper(), leading, " ".join(rest[len(leading) :])))
+        flags = tuple(takewhile(lambda part: part.startswith("--"), rest))
+        found.append(Instruction(word.upper(), flags, " ".join(rest[len(flags) :])))
     return found
 
 
@@ -88,7 +88,7 @@ def complaints(text: str, ignore: str, root: Path) -> list[str]:
     users = [user.value for user in last.every("USER")]
     if not users or not re.fullmatch(r"[1-9]\d{3,}", users[-1]):
         found.append("the last USER is not a number other than root's")
-    if last.instructions and any(later.word == "RUN" for later in _after_user(last)):
+    if any(later.word == "RUN" for later in _after_user(last)):
         found.append("RUN after USER")
     if len(last.every("HEALTHCHECK")) != 1:
         found.append("no HEALTHCHECK")

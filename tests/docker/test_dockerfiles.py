@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,14 +110,18 @@ def test_no_package_index_is_named() -> None:
     assert [path.name for path in files if named.search(path.read_text())] == []
 
 
-@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is absent")
+def linter(name: str) -> str:
+    """The path of a linter, on the path or beside this Python."""
+    found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
+    return found or pytest.skip(f"{name} is absent")
+
+
 @pytest.mark.parametrize("image", IMAGES)
 def test_hadolint(image: str) -> None:
-    done = subprocess.run(["hadolint", str(DOCKER / f"{image}.Dockerfile")], capture_output=True, text=True)
+    done = subprocess.run([linter("hadolint"), str(DOCKER / f"{image}.Dockerfile")], capture_output=True, text=True)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is absent")
 def test_shellcheck() -> None:
-    done = subprocess.run(["shellcheck", *map(str, SCRIPTS)], capture_output=True, text=True)
+    done = subprocess.run([linter("shellcheck"), *map(str, SCRIPTS)], capture_output=True, text=True)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")

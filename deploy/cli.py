@@ -15,6 +15,8 @@ Trust = Annotated[
     str | None, typer.Option("--trust", metavar="KEY", help="Accept only a bundle signed by this public key (64 hex digits).")
 ]
 
+EngineName = Annotated[str, typer.Option("--engine", help="What runs it: onnxruntime, openvino or tensorrt.")]
+
 
 class Parts(str, Enum):
     """What a part is in the pictures."""
@@ -54,6 +56,7 @@ def run_command(
         ),
     ] = None,
     precision: Annotated[str, typer.Option(help="Which model of the bundle: fp32, fp16, int8-qdq or int8-cpu.")] = "fp32",
+    engine: EngineName = "onnxruntime",
     max_age_ms: Annotated[
         float, typer.Option(min=1, help="A live frame older than this when it is judged is a FAULT, in milliseconds.")
     ] = 500,
@@ -71,7 +74,7 @@ def run_command(
     from deploy.inspector.session import Settings, run_session
 
     belt_crop = (crop or 256) if parts is Parts.BELT else None
-    settings = Settings(bundle, source, out, annotate, show, belt_crop, precision, max_age_ms, realtime, trust)
+    settings = Settings(bundle, source, out, annotate, show, belt_crop, precision, engine, max_age_ms, realtime, trust)
     if not run_session(settings, console):
         raise typer.Exit(130)
 
@@ -118,6 +121,7 @@ def selftest(
     precision: Annotated[
         str | None, typer.Option(help="Check one model: fp32, fp16, int8-qdq or int8-cpu.", show_default="all of them")
     ] = None,
+    engine: EngineName = "onnxruntime",
     trust: Trust = None,
 ) -> None:
     """Check signature and hashes, and that this device answers the golden pictures as the lab did.
@@ -141,13 +145,13 @@ def selftest(
         checked.model(precision)
     for name in [precision] if precision else checked.spec.models:
         try:
-            engine = open_engine(checked, name)
-            result = check_golden(checked, engine, name)
+            opened = open_engine(checked, name, engine)
+            result = check_golden(checked, opened, name)
         except InspectionError as error:
             failures.append(error)
             table.add_row(name, "", "", "", "", "[bold red]DIFFERENT[/]")
         else:
-            row = (engine.name, str(result.pictures), f"{result.max_difference:.2g}", f"{result.tolerance:g}")
+            row = (opened.name, str(result.pictures), f"{result.max_difference:.2g}", f"{result.tolerance:g}")
             table.add_row(name, *row, "[green]as in the lab[/]")
     console.print(table)
     if failures:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.bundle import Bundle
+from deploy.errors import EngineError
 from deploy.preprocess import Picture
 
 
@@ -34,8 +35,22 @@ class Engine(Protocol):
         """Answer for N x H x W x 3 BGR uint8, already letterboxed. Raises EngineError when the runtime fails."""
 
 
-def open_engine(bundle: Bundle, precision: str = "fp32", providers: tuple[str, ...] = ("CPUExecutionProvider",)) -> Engine:
-    """Open the bundle's model of one precision with onnxruntime."""
+RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
+
+
+def open_engine(bundle: Bundle, precision: str = "fp32", runtime: str = "onnxruntime") -> Engine:
+    """Open the bundle's model of one precision. Raises EngineError where the runtime is unknown, absent, or refuses the model."""
+    if runtime not in RUNTIMES:
+        raise EngineError(f"no engine {runtime!r}; there are {', '.join(RUNTIMES)}")
+    file = bundle.path / bundle.model(precision).file
+    if runtime == "openvino":
+        from deploy.engines.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(file)
+    if runtime == "tensorrt":
+        from deploy.engines.tensorrt import TensorRTEngine
+
+        return TensorRTEngine(file, precision)
     from deploy.engines.onnxruntime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(bundle.path / bundle.model(precision).file, providers)
+    return OnnxRuntimeEngine(file)

@@ -44,6 +44,7 @@ class Settings:
     crop: int | None
     """Side in pixels of the square around each part on a belt; None: every frame is one part."""
     precision: str
+    engine: str
     max_age_ms: float
     realtime: bool
     trusted_key: str | None
@@ -55,7 +56,7 @@ def run_session(settings: Settings, console: Console) -> bool:
     Raises BundleError, EngineError, CameraError or StationError before the first frame when something is not as it must be.
     """
     bundle = load_bundle(settings.bundle, settings.trusted_key)
-    engine = open_engine(bundle, settings.precision)
+    engine = open_engine(bundle, settings.precision, settings.engine)
     check_golden(bundle, engine, settings.precision)
     thresholds = bundle.model(settings.precision).thresholds
     session = _describe(bundle, engine, settings)

@@ -7,6 +7,7 @@ from scipy.stats import mannwhitneyu, rankdata
 from pipeline.evaluation.metrics import CONFIDENCE, Scores
 
 PERMUTATIONS = 9999
+FEW = 20
 AT_ONCE = 4_000_000
 """Ranks of permutations in memory at once."""
 
@@ -15,14 +16,15 @@ def chance_of_lower(here: Scores, elsewhere: Scores) -> float:
     """One-sided p-value that `here` is lower: how often luck alone would rank the two so well.
 
     Exact for few scores without ties, else by the normal approximation. That is too sure of itself where most scores are tied
-    (saturated answers, INT8), so where it finds something among ties, permutations of the ranks decide.
+    (saturated answers, INT8) or few are tied with many, so where it finds something there, permutations of the ranks decide.
     """
     both = np.concatenate([here, elsewhere])
-    levels = len(np.unique(both))
-    if levels == 1:
+    tied = np.unique(both, return_counts=True)[1].max()
+    if tied == len(both):
         return 1.0
     p = float(mannwhitneyu(here, elsewhere, alternative="less").pvalue)
-    if levels == len(both) or p > 1 - CONFIDENCE:
+    crowded = tied > len(both) / 2 or min(len(here), len(elsewhere)) < FEW
+    if tied == 1 or not crowded or p > 1 - CONFIDENCE:
         return p
     ranks: npt.NDArray[np.float64] = rankdata(both)
     found = ranks[: len(here)].sum()

@@ -13,11 +13,11 @@ A plug-in quantile breaks such a promise in about half of all cases: tests/pipel
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+from scipy.special import expit, logit
 
 from deploy.verdict import Thresholds
 from pipeline.evaluation.limits import Costs, Limits
@@ -118,8 +118,8 @@ def derive_thresholds(parts: Sequence[PartScore], limits: Limits) -> Derived:
     elif accept <= reject or limits.max_overkill is None:
         thresholds = Thresholds(accept=accept, reject=max(accept, reject))
     else:
-        begin, end = _middle_half(reject, accept)
-        thresholds = Thresholds(accept=begin, reject=end)
+        begin, end = _middle_half(np.array(reject), np.array(accept))
+        thresholds = Thresholds(accept=float(begin), reject=float(end))
     proven = prove(parts, thresholds, limits)
     # What was promised depends on the number of parts alone; the errors at a threshold that the same parts chose do not bound it.
     promises = [one.model_copy(update={"bound": bound}) for one, bound in zip(proven, bounds, strict=True)]
@@ -201,8 +201,7 @@ def cheapest(good: Scores, bad: Scores, costs: Costs, most_accept: float, least_
     Ties go to the lower accept and the higher reject: to a person. So does the middle half of a gap that both end in.
     """
     scores = np.unique(np.concatenate([good, bad, [0.0, most_accept, least_reject, 1.0]]))
-    within = [_middle_half(low, high) for low, high in pairwise(scores.tolist())]
-    cuts = np.unique(np.concatenate([scores, np.ravel(within)]))
+    cuts = np.unique(np.concatenate([scores, *_middle_half(scores[:-1], scores[1:])]))
     per_bad, per_good = costs.defect_rate / len(bad), (1 - costs.defect_rate) / len(good)
     bad_below, good_below = np.searchsorted(bad, cuts, "left"), np.searchsorted(good, cuts, "left")
     bad_above, good_above = len(bad) - np.searchsorted(bad, cuts, "right"), len(good) - np.searchsorted(good, cuts, "right")
@@ -231,20 +230,11 @@ def mean_cost(parts: Sequence[PartScore], thresholds: Thresholds, costs: Costs) 
     return float(costs.defect_rate * of_bad + (1 - costs.defect_rate) * of_good)
 
 
-def _middle_half(low: float, high: float) -> tuple[float, float]:
+def _middle_half(low: Scores, high: Scores) -> tuple[Scores, Scores]:
     """Where it begins and ends, in log-odds; these are cut off next to 0 and 1, which must not carry a threshold over a score."""
-    start, quarter = _log_odds(low), (_log_odds(high) - _log_odds(low)) / 4
-    begin, end = _chance(start + quarter), _chance(start + 3 * quarter)
-    return min(max(begin, low), high), min(max(end, low), high)
-
-
-def _log_odds(probability: float) -> float:
-    clipped = min(max(probability, 1e-6), 1 - 1e-6)
-    return float(np.log(clipped / (1 - clipped)))
-
-
-def _chance(log_odds: float) -> float:
-    return float(1 / (1 + np.exp(-log_odds)))
+    start, end = logit(np.clip(low, 1e-6, 1 - 1e-6)), logit(np.clip(high, 1e-6, 1 - 1e-6))
+    quarter = (end - start) / 4
+    return np.clip(expit(start + quarter), low, high), np.clip(expit(end - quarter), low, high)
 
 
 def parts_needed(limit: float, confidence: float) -> int | None:

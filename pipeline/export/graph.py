@@ -32,7 +32,8 @@ class InspectionGraph(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Frames N x H x W x 3, uint8, BGR -> probability N x 2 (good, defective), heatmap N x h x w in 0..1."""
-        pictures = frames.permute(0, 3, 1, 2).float().index_select(1, cast(Tensor, self.bgr_to_rgb))
+        # Cast first: TensorRT takes uint8 into nothing else.
+        pictures = frames.float().permute(0, 3, 1, 2).index_select(1, cast(Tensor, self.bgr_to_rgb))
         logit, heatmap = self.model(pictures)
         half = self.calibrated(logit).unsqueeze(1) / 2
         return torch.softmax(torch.cat([-half, half], dim=1), dim=1), heatmap.sigmoid()

@@ -18,8 +18,8 @@ from pipeline.evaluation.cuts import describe
 from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.heatmaps import HeatmapTally
 from pipeline.evaluation.predict import predict, torch_infer
-from pipeline.evaluation.report import UNMEASURED, write_report
-from pipeline.evaluation.robustness.kept import made_from, read_card
+from pipeline.evaluation.report import write_report
+from pipeline.evaluation.robustness.kept import UNMEASURED, made_from, read_card
 from pipeline.evaluation.slices import slice_table
 from pipeline.training.model import InspectionModel
 from pipeline.training.recipe import Recipe

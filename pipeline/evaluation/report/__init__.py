@@ -1,5 +1,5 @@
 """The report of an evaluation: `report.html` for people, `report.json` for machines."""
 
-from pipeline.evaluation.report.page import UNMEASURED, write_report
+from pipeline.evaluation.report.page import write_report
 
-__all__ = ["UNMEASURED", "write_report"]
+__all__ = ["write_report"]

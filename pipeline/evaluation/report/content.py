@@ -16,7 +16,7 @@ from pipeline.evaluation.calibration import to_log_odds
 from pipeline.evaluation.metrics import PartScore, Rate, Scores, rate
 from pipeline.evaluation.robustness.card import RobustnessCard
 from pipeline.training.recipe import Recipe, SourceWeights
-from pipeline.training.run import PARTIAL, environment
+from pipeline.training.run import PARTIAL, WEIGHTS, environment
 
 SHOWN = 20
 """Parts in each list of pictures."""
@@ -181,7 +181,7 @@ def is_error(one: Judged) -> bool:
 
 def made_with(evaluation: Evaluation, recipe: Recipe, run: Path | None) -> MadeWith:
     """Data, weights, recipe and software."""
-    weights = run / "weights.safetensors" if run else None
+    weights = run / WEIGHTS if run else None
     return MadeWith(
         run=run.name.removesuffix(PARTIAL) if run else "",
         weights_sha256=sha256_of(weights) if weights and weights.is_file() else "",

@@ -16,13 +16,13 @@ from pipeline.evaluation.report.content import Judged, Report, report_content
 from pipeline.evaluation.report.pictures import illustrate
 from pipeline.evaluation.robustness.card import RobustnessCard
 from pipeline.evaluation.robustness.findings import exceeds
+from pipeline.evaluation.robustness.kept import UNMEASURED
 from pipeline.evaluation.slices import Slice
 from pipeline.evaluation.thresholds import percent
 from pipeline.training.recipe import Recipe
 
 WRONG_REASONS = 8
 """Pictures of parts that are right for the wrong reason."""
-UNMEASURED = "It was not measured how verdicts change under what a line does to pictures."
 
 
 @dataclass(frozen=True)

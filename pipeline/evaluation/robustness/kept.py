@@ -17,6 +17,7 @@ from pipeline.evaluation.robustness.card import RobustnessCard
 from pipeline.evaluation.robustness.conditions import CONDITIONS
 
 FILE = "robustness.json"
+UNMEASURED = "it was not measured how verdicts change under what a line does to pictures"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def read_card(folder: Path, made_from: str) -> tuple[RobustnessCard | None, str]
     try:
         kept = _KEPT.validate_json(file.read_bytes())
     except FileNotFoundError:
-        return None, "it was not measured how verdicts change under what a line does to pictures"
+        return None, UNMEASURED
     except OSError as error:
         return None, f"{file} cannot be read ({error.strerror}); check its permissions"
     except ValidationError as error:

@@ -18,14 +18,12 @@ from pipeline.evaluation.metrics import (
     Figure,
     PartScore,
     Scores,
-    area_at_few_false_alarms,
-    area_under_roc,
-    bootstrapped,
+    auroc,
+    average_precision,
     count_by_type,
     count_verdicts,
-    counts_of,
     part_scores,
-    precision_of_ranks,
+    partial_auroc,
     upper_bound,
 )
 from pipeline.evaluation.slices import SliceTable
@@ -197,7 +195,6 @@ def assess(
 ) -> Evaluation:
     """Judge scores N of samples N by a run that was `trained_on` a manifest."""
     parts = part_scores(samples, scores)
-    amounts = counts_of(samples, scores)
     raw = to_probability(decision.calibration.undo(to_log_odds(scores, least=1e-30)))
     return Evaluation(
         dataset,
@@ -205,9 +202,9 @@ def assess(
         scores,
         tuple(parts),
         decision,
-        bootstrapped(area_under_roc, *amounts),
-        bootstrapped(area_at_few_false_alarms, *amounts),
-        bootstrapped(precision_of_ranks, *amounts),
+        auroc(samples, scores),
+        partial_auroc(samples, scores),
+        average_precision(samples, scores),
         count_verdicts(parts, decision.thresholds),
         count_by_type(parts, decision.thresholds),
         reliability(part_scores(samples, raw)),

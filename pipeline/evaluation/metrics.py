@@ -105,6 +105,11 @@ def average_precision(samples: Sequence[Sample], scores: Scores) -> Figure:
     return bootstrapped(precision_of_ranks, *counts_of(samples, scores))
 
 
+def partial_auroc(samples: Sequence[Sample], scores: Scores) -> Figure:
+    """Of the same curve, the part at few false alarms: see `area_at_few_false_alarms`."""
+    return bootstrapped(area_at_few_false_alarms, *counts_of(samples, scores))
+
+
 def area_under_roc(positive: Amounts, negative: Amounts) -> Amounts:
     """... x L amounts of two classes at L distinct scores, the highest first -> ..., the AUROC; ties count half."""
     outranked = np.cumsum(positive, axis=-1) - positive / 2

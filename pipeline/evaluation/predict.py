@@ -14,7 +14,7 @@ from pipeline.evaluation.calibration import NONE, Calibration, choose_calibratio
 from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.limits import Limits
 from pipeline.evaluation.metrics import Scores, part_scores
-from pipeline.evaluation.thresholds import derive_thresholds
+from pipeline.evaluation.thresholds import Derived, derive_thresholds
 from pipeline.export.graph import InspectionGraph
 from pipeline.training.model import InspectionModel
 from pipeline.training.recipe import Recipe
@@ -52,11 +52,16 @@ def predict(samples: Sequence[Sample], spec: Preprocessing, infer: Infer, see: S
     return scores
 
 
+def derive(validation: Sequence[Sample], spec: Preprocessing, infer: Infer, limits: Limits) -> Derived:
+    """Thresholds of the torch graph, or of an engine, by what it answers on the validation groups."""
+    return derive_thresholds(part_scores(validation, predict(validation, spec, infer)), limits)
+
+
 def fix_decision(model: InspectionModel, recipe: Recipe, validation: Sequence[Sample], limits: Limits) -> Decision:
     """Fit the calibration, then the thresholds, on the validation groups."""
     spec = recipe.preprocessing()
     calibration = choose_calibration(validation, to_log_odds(predict(validation, spec, torch_infer(model, NONE))))
-    derived = derive_thresholds(part_scores(validation, predict(validation, spec, torch_infer(model, calibration))), limits)
+    derived = derive(validation, spec, torch_infer(model, calibration), limits)
     return Decision(
         calibration=calibration,
         limits=limits,

@@ -16,9 +16,9 @@ from deploy.errors import GateFailed
 from deploy.preprocess import letterbox, read_picture
 from pipeline.data.manifest import check_unchanged
 from pipeline.data.sample import Sample
-from pipeline.evaluation.predict import predict, torch_infer
+from pipeline.evaluation.predict import derive, predict, torch_infer
 from pipeline.export.check_qdq import check_qdq
-from pipeline.export.gate import MAX_FP32_DIFFERENCE, Judgement, Reference, compare, derive, judge
+from pipeline.export.gate import MAX_FP32_DIFFERENCE, Judgement, Reference, compare, judge
 from pipeline.export.graph import write_onnx
 from pipeline.export.quantise import METHOD, choose_calibration, write_fp16, write_int8_cpu, write_int8_qdq
 from pipeline.export.signing import sign, signing_key
@@ -142,7 +142,7 @@ def _judge_fp32(engine: OnnxRuntimeEngine, run: Run, torch_scores: np.typing.NDA
             f"the exported FP32 graph differs from the trained model by up to {evidence.max_difference:.2g} in probability and "
             f"in {1 - evidence.agreement:.1%} of verdicts; at most {MAX_FP32_DIFFERENCE:g} and none expected: report it as a bug"
         )
-    derived = derive(engine, run.recipe.preprocessing(), run.manifest.split("validation"), run.decision.limits)
+    derived = derive(run.manifest.split("validation"), run.recipe.preprocessing(), engine.infer, run.decision.limits)
     return Judgement(derived.thresholds, derived.promises, evidence, scores, None)
 
 

@@ -12,8 +12,8 @@ from deploy.verdict import Thresholds, decide
 from pipeline.data.sample import Sample
 from pipeline.evaluation.limits import Limits
 from pipeline.evaluation.metrics import Scores, count_verdicts, labels_of, part_scores
-from pipeline.evaluation.predict import predict
-from pipeline.evaluation.thresholds import Derived, Promise, derive_thresholds
+from pipeline.evaluation.predict import derive, predict
+from pipeline.evaluation.thresholds import Promise
 
 MAX_AUROC_DROP = 0.002
 MIN_AGREEMENT = 0.995
@@ -49,18 +49,13 @@ def judge(
     torch: Scores,
 ) -> Judgement:
     """Derive the candidate's own thresholds on validation groups, then compare it with FP32 on test groups."""
-    derived = derive(engine, spec, validation, limits)
+    derived = derive(validation, spec, engine.infer, limits)
     scores = predict(test, spec, engine.infer)
     evidence = compare(test, Reference(scores, derived.thresholds), fp32, torch)
     refused = refusal(evidence)
     if refused and derived.undecided:
         refused = f"{refused}; {derived.undecided}"
     return Judgement(derived.thresholds, derived.promises, evidence, scores, refused)
-
-
-def derive(engine: Engine, spec: Preprocessing, validation: Sequence[Sample], limits: Limits) -> Derived:
-    """Thresholds of this very engine, on the validation groups."""
-    return derive_thresholds(part_scores(validation, predict(validation, spec, engine.infer)), limits)
 
 
 def compare(test: Sequence[Sample], candidate: Reference, fp32: Reference, torch: Scores) -> GateEvidence:

@@ -38,11 +38,13 @@ HIGHLIGHTS = (
 """What of the recipe the report repeats; recipe.yaml has all of it."""
 
 
-class _Told(BaseModel):
+class Told(BaseModel):
+    """A record of a report: all its keys are documented in docs/report.md, and there are no others."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class CurvePoint(_Told):
+class CurvePoint(Told):
     """What one threshold would do."""
 
     threshold: float = Field(description="a probability")
@@ -50,7 +52,7 @@ class CurvePoint(_Told):
     overkill: Rate = Field(description="good parts above it, as `metrics.overkill`")
 
 
-class Judged(_Told):
+class Judged(Told):
     """A part in one of the lists."""
 
     part: str = Field(description="its group and label")
@@ -63,7 +65,7 @@ class Judged(_Told):
     margin: float = Field(description="to the nearest threshold, in log-odds (base e); below zero: past it, on the wrong side")
 
 
-class MadeWith(_Told):
+class MadeWith(Told):
     """What it takes to make the same again."""
 
     run: str = Field(description="name of the run folder; empty where it is not known")
@@ -77,7 +79,7 @@ class MadeWith(_Told):
     environment: dict[str, str] = Field(description="versions of the software that wrote this report")
 
 
-class Report(_Told):
+class Report(Told):
     """The whole of report.json."""
 
     schema_version: Literal[1] = Field(1, description="of this table; another meaning of a key is another number")

@@ -4,24 +4,20 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.stats import binomtest
 
 from deploy.verdict import Verdict, decide
 from pipeline.comparison.paired import Answered, Difference, bootstrap, differences, holm, measure
 from pipeline.evaluation.assessment import Evaluation
 from pipeline.evaluation.metrics import CONFIDENCE, labels_of
-from pipeline.evaluation.report.content import views_of
+from pipeline.evaluation.report.content import Told, views_of
 from pipeline.training.run import environment
 
 Name = Literal["A", "B"]
 
 
-class _Told(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Change(_Told):
+class Change(Told):
     """A part on which the two runs say something else."""
 
     part: str = Field(description="its group and label")
@@ -33,7 +29,7 @@ class Change(_Told):
     probability_b: float = Field(description="of the part, by run B")
 
 
-class Discordance(_Told):
+class Discordance(Told):
     """Of one kind of outcome, the parts that have it with one run only; those say which run has more (McNemar 1947)."""
 
     what: str = Field(description="escapes, overkill or parts to review")
@@ -51,7 +47,7 @@ class Discordance(_Told):
         return None if self.adjusted > 1 - CONFIDENCE or self.a == self.b else "A" if self.a < self.b else "B"
 
 
-class AurocGap(_Told):
+class AurocGap(Told):
     """AUROC of run B less that of run A, over pictures."""
 
     a: float | None = Field(description="of run A")
@@ -74,7 +70,7 @@ class AurocGap(_Told):
         return "not defined" if self.value is None else str(Difference(self.value, self.low, self.high))
 
 
-class Versus(_Told):
+class Versus(Told):
     """The whole of versus.json."""
 
     schema_version: Literal[1] = Field(1, description="of this table")

@@ -11,13 +11,10 @@ from deploy.preprocess import Picture, Preprocessing, letterbox, read_picture
 from deploy.verdict import Thresholds
 from pipeline.data.sample import Sample
 from pipeline.evaluation.metrics import Scores, part_scores
-from pipeline.evaluation.predict import Infer
+from pipeline.evaluation.predict import BATCH, Infer
 from pipeline.evaluation.robustness.conditions import CONDITIONS, change
 from pipeline.evaluation.robustness.findings import MANY, exceeds, find
 from pipeline.evaluation.robustness.outcome import Outcome, mildest, outcome_of
-
-AT_ONCE = 16
-"""Frames that are inferred together, whatever was done to them."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ def _scores(samples: Sequence[Sample], spec: Preprocessing, infer: Infer, progre
     levels = 1 + sum(len(condition.levels) for condition in CONDITIONS)
     scores = np.empty(len(samples) * levels)
     frames, done = _frames(samples, spec), 0
-    while batch := list(islice(frames, AT_ONCE)):
+    while batch := list(islice(frames, BATCH)):
         answers = infer(np.stack(batch)).defect
         wrong = ~((answers >= 0) & (answers <= 1))  # also NaN
         if wrong.any():

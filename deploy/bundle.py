@@ -18,7 +18,9 @@ from deploy.preprocess import Picture, Preprocessing
 from deploy.untrusted import array_heads, check_onnx, plain_file, shown, strict_json
 from deploy.verdict import Thresholds
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+REFERENCE = "onnxruntime"
+"""The engine that every bundle was judged in; it stands for those that only the device has."""
 PRECISIONS = ("fp32", "fp16", "int8-qdq", "int8-cpu")
 GOLDEN, PAPERS = "golden.npz", ("bundle.json", "signature")
 
@@ -41,18 +43,38 @@ class GateEvidence(_Record):
     auroc: float | None
     auroc_fp32: float | None
     agreement: float = Field(description="share of pictures with the same verdict as FP32")
+    repeatability: float = Field(1.0, description="share of pictures with FP32's verdict again in another shot of the part")
+    auroc_again: float | None = Field(None, description="FP32's lowest AUROC in other shots of the same parts")
     escapes: int
     escapes_fp32: int
     max_difference: float = Field(description="largest difference of a defect probability from the torch model")
 
 
-class ModelFile(_Record):
-    """One ONNX file that passed its gate."""
+class Judged(_Record):
+    """What the lab found of one model in one engine."""
 
-    file: str
     thresholds: Thresholds
     promises: list[str] = Field(default=[], description="what the validation parts show of each limit at these thresholds")
     gate: GateEvidence
+    refused: str = Field("", description="why it does not pass the gate; empty when it does")
+
+
+class Int8(_Record):
+    """How a model was quantised."""
+
+    share: float = Field(description="share of multiplications in INT8")
+    ranges: str = Field(description="how the ranges of activations were chosen")
+    in_float: list[str] = Field(description="convolutions left in floating point, the most sensitive first")
+    tuned: bool = Field(description="fine-tuned for its quantisation")
+
+
+class ModelFile(_Record):
+    """One ONNX file that passed its gate in at least one engine."""
+
+    file: str
+    engines: dict[str, Judged] = Field(description="by runtime, as far as the lab has them")
+    golden: list[float] = Field(description="defect probabilities of the golden pictures, as the lab's onnxruntime gave them")
+    int8: Int8 | None = None
 
 
 class LeftOut(_Record):
@@ -85,14 +107,13 @@ class Data(_Record):
 class Calibration(_Record):
     """Which pictures set the INT8 ranges (training groups only)."""
 
-    method: str
     pictures_sha256: list[str]
 
 
 class BundleSpec(_Record):
     """`bundle.json`."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: str
     version: int
     created: str
@@ -147,6 +168,21 @@ class Bundle:
                 + f"; it has {', '.join(self.spec.models)}: choose one of these"
             )
         return self.spec.models[precision]
+
+    def judged(self, precision: str, runtime: str) -> Judged:
+        """What the lab found of this model in this engine; of one that the lab does not have, what it found in onnxruntime.
+
+        Raises BundleError where it did not pass.
+        """
+        engines = self.model(precision).engines
+        judged = engines.get(runtime) or engines[REFERENCE]
+        if judged.refused:
+            passed = [name for name, found in engines.items() if not found.refused]
+            raise BundleError(
+                f"{precision} of {self.path} did not pass the gate in {runtime} ({judged.refused}); "
+                f"it did in {', '.join(passed)}: choose that, or fp32"
+            )
+        return judged
 
     def golden(self) -> Golden:
         """Load the golden pictures. Raises BundleError when they were changed since the bundle was loaded."""
@@ -278,6 +314,8 @@ def _wrong(spec: BundleSpec) -> str | None:
             return f"a model {shown(precision)!r} is listed; expected {', '.join(PRECISIONS)}"
         if model.file not in spec.files or not model.file.endswith(".onnx"):
             return f"the {precision} model is {shown(model.file)!r}; expected one of the listed files that end in .onnx"
+        if REFERENCE not in model.engines or all(judged.refused for judged in model.engines.values()):
+            return f"the {precision} model did not pass in {REFERENCE} or in any engine; export ships none such"
     if not all(0 <= colour <= 255 for colour in spec.preprocessing.pad_bgr):
         return f"pad_bgr {shown(spec.preprocessing.pad_bgr)} is found; expected colours of 0 to 255"
     return None
@@ -319,6 +357,9 @@ def _check_golden(file: Path, stream: IO[bytes], spec: BundleSpec) -> None:
             raise ValueError(
                 f"probability is {shown(probability)} {shown(number)}, expected {(count, len(spec.classes))} float32"
             )
+        for precision, model in spec.models.items():
+            if len(model.golden) != count:
+                raise ValueError(f"{len(model.golden)} answers of {precision} are listed for {count} pictures")
     except Exception as error:  # zipfile, zlib and numpy each raise their own for a damaged archive
         raise BundleError(
             f"{file}: no golden pictures as export writes them ({shown(error, 200)}); do not use this bundle, and export it again"

@@ -1,5 +1,6 @@
 """Command `pipeline`: pictures -> a trained run -> a bundle. Heavy imports wait until a command needs them."""
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,21 @@ LayoutName = Annotated[
 ]
 RunPath = Annotated[Path, typer.Argument(help="Run folder, such as runs/parts-0001.")]
 RunsOut = Annotated[Path, typer.Option("--out", help="Folder in which the run folder is made.")]
+
+
+class EdgeTarget(str, Enum):
+    """What will run a bundle."""
+
+    jetson = "jetson"
+    gpu = "gpu"
+    cpu = "cpu"
+
+
+class Required(str, Enum):
+    """A precision that a bundle may have to have."""
+
+    int8 = "int8"
+    fp16 = "fp16"
 
 
 @app.command(epilog="Example: pipeline audit datasets/parts")
@@ -239,11 +255,32 @@ def export(
     run: RunPath,
     out: Annotated[Path, typer.Option("--out", help="Folder in which the bundle is made.")] = Path("bundles"),
     name: Annotated[str | None, typer.Option(help="Name of the bundle; default: the dataset's.")] = None,
+    target: Annotated[
+        EdgeTarget | None, typer.Option(help="Only what this kind of device runs.", show_default="all of them")
+    ] = None,
+    require: Annotated[
+        Required | None, typer.Option(help="Write nothing unless this precision passes its gate.", show_default="FP32 is enough")
+    ] = None,
+    qat: Annotated[
+        bool, typer.Option("--qat", help="Fine-tune for INT8 where leaving layers in floating point is not enough; some minutes.")
+    ] = False,
+    budget: Annotated[
+        str, typer.Option(help="Time of the search for INT8, such as 90s, 10m or 1h; fine-tuning comes on top.")
+    ] = "10m",
 ) -> None:
-    """Export a run to ONNX, FP32 and INT8, check that each answers as trained, and write a signed bundle."""
+    """Export a run to ONNX: FP32, FP16 and as much INT8 as answers like FP32, each through its gate, in a signed bundle."""
     from pipeline.export.export import export_run
+    from pipeline.training.recipe import parse_minutes
 
-    export_run(run, out, name)
+    export_run(
+        run,
+        out,
+        name,
+        target=target.value if target else None,
+        require=require.value if require else None,
+        tunes=qat,
+        minutes=parse_minutes(budget),
+    )
 
 
 @app.command(epilog="Example: pipeline keygen --out keys")

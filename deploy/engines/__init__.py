@@ -35,22 +35,25 @@ class Engine(Protocol):
         """Answer for N x H x W x 3 BGR uint8, already letterboxed. Raises EngineError when the runtime fails."""
 
 
-RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
+RUNTIMES = ("onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt")
 
 
-def open_engine(bundle: Bundle, precision: str = "fp32", runtime: str = "onnxruntime") -> Engine:
-    """Open the bundle's model of one precision. Raises EngineError where the runtime is unknown, absent, or refuses the model."""
+def open_engine(bundle: Bundle, precision: str = "fp32", runtime: str = "onnxruntime", threads: int | None = None) -> Engine:
+    """Open the bundle's model of one precision. `threads` is for what runs on the CPU; None leaves it to the runtime.
+
+    Raises EngineError where the runtime is unknown, absent, or refuses the model, ProviderMissing where something else would run.
+    """
     if runtime not in RUNTIMES:
         raise EngineError(f"no engine {runtime!r}; there are {', '.join(RUNTIMES)}")
     file = bundle.path / bundle.model(precision).file
     if runtime == "openvino":
         from deploy.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(file)
+        return OpenVinoEngine(file, threads=threads)
     if runtime == "tensorrt":
         from deploy.engines.tensorrt import TensorRTEngine
 
         return TensorRTEngine(file, precision)
-    from deploy.engines.onnxruntime import OnnxRuntimeEngine
+    from deploy.engines.onnxruntime import CPU, CUDA, OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(file)
+    return OnnxRuntimeEngine(file, CUDA if runtime == "onnxruntime-cuda" else CPU, threads)

@@ -1,34 +1,59 @@
-"""onnxruntime, with what really runs checked: it falls back to the CPU in silence."""
+"""onnxruntime on the CPU or through CUDA, with what really runs checked: it falls back to the CPU in silence."""
 
+import io
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from deploy.engines import Answer
 from deploy.errors import EngineError, ProviderMissing
 from deploy.preprocess import Picture
+from deploy.untrusted import shown
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+INSTALL_CUDA = (
+    "install the extra `gpu` in place of `cpu` (both are the module onnxruntime) and NVIDIA's driver, CUDA and cuDNN: "
+    "`pip install 'onnxruntime-gpu[cuda,cudnn]'` brings the last two; or use onnxruntime, or tensorrt on a Jetson"
+)
+_OPTIONS = {CPU: {}, CUDA: {"use_tf32": "0"}}  # TF32 has the mantissa of half precision: not the FP32 that the lab judged
 
 
 class OnnxRuntimeEngine:
-    """One ONNX file on one execution provider."""
+    """One ONNX file on one execution provider, tuned for nothing: its defaults, or this many `threads`.
 
-    def __init__(self, file: Path, providers: tuple[str, ...] = ("CPUExecutionProvider",)) -> None:
+    Raises EngineError when the package is absent or the file is refused, ProviderMissing when another provider would run.
+    """
+
+    def __init__(self, file: Path, provider: str = CPU, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise EngineError(f"{threads} threads were asked for; expected 1 or more, or nothing to let onnxruntime choose")
         try:
             import onnxruntime
         except ImportError as error:
-            raise EngineError("onnxruntime is not installed; install the extra `cpu` or `gpu`") from error
+            raise EngineError(f"onnxruntime is not installed ({error}); install the extra `cpu` or `gpu`") from error
+        there = onnxruntime.get_available_providers()
+        if provider not in there:
+            raise ProviderMissing(
+                f"asked for {provider}, but this onnxruntime {onnxruntime.__version__} has {', '.join(there)}; {INSTALL_CUDA}"
+            )
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 3 if provider == CPU else 4  # which of its libraries is missing we say ourselves
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        complaints = io.StringIO()
         try:
-            self._session = onnxruntime.InferenceSession(str(file), options, providers=list(providers))
+            with redirect_stdout(complaints):  # it prints why it falls back
+                if provider == CUDA and hasattr(onnxruntime, "preload_dlls"):
+                    onnxruntime.preload_dlls()  # of NVIDIA's pip packages, where there are some
+                self._session = _open(onnxruntime, file, options, provider)
         except Exception as error:  # onnxruntime raises its own unrelated classes for every kind of failure
             raise EngineError(
                 f"{file} does not load in onnxruntime {onnxruntime.__version__}: {error}; export it again"
             ) from error
         running = self._session.get_providers()
-        if running[0] != providers[0]:
-            raise ProviderMissing(
-                f"asked for {providers[0]}, but onnxruntime runs on {running[0]}; "
-                "install the extra `gpu` and its driver, or choose the CPU"
-            )
+        if running[0] != provider:
+            said = f" ({shown(' '.join(complaints.getvalue().split()), 200)})" if complaints.getvalue().strip() else ""
+            raise ProviderMissing(f"asked for {provider}, but onnxruntime runs on {running[0]}{said}; {INSTALL_CUDA}")
         self.name = f"onnxruntime {onnxruntime.__version__} {running[0].removesuffix('ExecutionProvider')}"
 
     def infer(self, frames: Picture) -> Answer:
@@ -38,3 +63,9 @@ class OnnxRuntimeEngine:
         except Exception as error:
             raise EngineError(f"{self.name} failed on input {frames.shape} {frames.dtype}: {error}") from error
         return Answer(probability, heatmap)
+
+
+def _open(onnxruntime: Any, file: Path, options: Any, provider: str) -> Any:
+    session = onnxruntime.InferenceSession(str(file), options, providers=[(provider, _OPTIONS[provider])])
+    session.disable_fallback()  # a GPU that fails later must not turn into a CPU
+    return session

@@ -2,78 +2,96 @@
 
 import re
 import shutil
-from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 from rich.table import Table
 
-from deploy.bundle import BundleSpec, Calibration, Data, LeftOut, ModelFile, Source, sha256_of
+from deploy.bundle import PRECISIONS, BundleSpec, Calibration, Data, GateEvidence, LeftOut, ModelFile, Source, sha256_of
 from deploy.command import console, say
 from deploy.engines.onnxruntime import OnnxRuntimeEngine
 from deploy.errors import GateFailed
-from deploy.preprocess import letterbox, read_picture
+from deploy.preprocess import Picture, Preprocessing, letterbox, read_picture
 from pipeline.data.manifest import check_unchanged
-from pipeline.data.sample import Sample
+from pipeline.data.pictures import Pictures
+from pipeline.evaluation.calibration import to_log_odds
+from pipeline.evaluation.metrics import Scores
 from pipeline.evaluation.predict import derive, predict, torch_infer
-from pipeline.export.check_qdq import check_qdq
-from pipeline.export.gate import MAX_FP32_DIFFERENCE, Judgement, Reference, compare, judge
+from pipeline.export.calibration import choose_calibration
+from pipeline.export.candidates import FILES, PRECISIONS_OF, Lab, Target, judge_all, make
+from pipeline.export.gate import MAX_FP32_DIFFERENCE, Reference, agreement, needed_agreement, refer
 from pipeline.export.graph import write_onnx
-from pipeline.export.quantise import METHOD, choose_calibration, write_fp16, write_int8_cpu, write_int8_qdq
 from pipeline.export.signing import sign, signing_key
 from pipeline.training.run import PARTIAL, Run, environment, load_run
 
-FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8-qdq": "model.int8.qdq.onnx", "int8-cpu": "model.int8.cpu.onnx"}
 GOLDEN = 8
+FIRM = 3.0
+"""A golden picture is so many standard deviations of a camera's noise away from the thresholds."""
+INT8_MINUTES = 10.0
+"""For the search of both INT8 layouts together."""
 
 
-def export_run(path: Path, out: Path, name: str | None = None) -> Path:
+def export_run(
+    path: Path,
+    out: Path,
+    name: str | None = None,
+    target: Target | None = None,
+    require: str | None = None,
+    tunes: bool = False,
+    minutes: float = INT8_MINUTES,
+) -> Path:
     """Export a run; returns the bundle folder.
 
-    Raises GateFailed when even FP32 does not answer as the torch model does; other candidates are left out with their reason.
+    `target` limits the candidates to those of a kind of device, `require` ("int8" or "fp16") is a precision without which nothing
+    is written, `tunes` allows quantisation-aware fine-tuning, `minutes` is what the search for INT8 may take.
+    Raises GateFailed when FP32 does not answer as the torch model does, or what is required does not pass; other candidates are
+    left out with their reason.
     """
     run = load_run(path)
     validation, test = run.manifest.split("validation"), run.manifest.split("test")
     calibration = choose_calibration(run.manifest.split("train"), run.recipe.seed)
     check_unchanged([*validation, *test, *calibration])
     folder = _open(out, name or run.manifest.dataset)
-    spec = run.recipe.preprocessing()
-
-    fp32 = folder / FILES["fp32"]
+    spec, fp32 = run.recipe.preprocessing(), folder / FILES["fp32"]
     with console.status("writing and checking FP32"):
         model = run.model()
         write_onnx(model, run.decision.calibration, spec, fp32)
         torch_scores = predict(test, spec, torch_infer(model, run.decision.calibration))
-        reference = _judge_fp32(OnnxRuntimeEngine(fp32), run, torch_scores)
-    models = {"fp32": _model_file("fp32", reference)}
+    engine = OnnxRuntimeEngine(fp32)
+    _check_fp32(predict(test, spec, engine.infer), run, torch_scores)
+    wanted = [one for one in (PRECISIONS_OF[target] if target else PRECISIONS) if one != "fp32"]
+    layouts = sum(one.startswith("int8") for one in wanted)
+    with console.status("how often FP32 repeats its verdicts"):
+        derived = derive(validation, spec, engine.infer, run.decision.limits)
+        lab = Lab(
+            fp32=fp32,
+            spec=spec,
+            limits=run.decision.limits,
+            validation=refer(engine.infer, spec, validation, derived),
+            test=refer(engine.infer, spec, test, derived),
+            torch=torch_scores,
+            calibration=calibration,
+            training=Pictures(run.manifest.split("train"), spec, run.recipe.augmentation, keep=False),
+            tunes=tunes,
+            seconds=60 * minutes / max(1, layouts),
+            seed=run.recipe.seed,
+        )
+    golden = _golden(lab.test, spec)
+    models: dict[str, ModelFile] = {}
     left_out: dict[str, LeftOut] = {}
-    standard = Reference(reference.scores, reference.thresholds)
-    writers: dict[str, Callable[[Path], None]] = {
-        "fp16": lambda file: write_fp16(fp32, file),
-        "int8-qdq": lambda file: write_int8_qdq(fp32, file, calibration, spec),
-        "int8-cpu": lambda file: write_int8_cpu(fp32, file, calibration, spec),
-    }
-    for precision, write in writers.items():
-        file = folder / FILES[precision]
-        try:
-            with console.status(f"making and checking {precision}"):
-                write(file)
-                if precision == "int8-qdq" and (faults := check_qdq(file)):
-                    raise GateFailed(f"TensorRT would not take it: {len(faults)} faults, the first: {faults[0]}")
-                judgement = judge(OnnxRuntimeEngine(file), spec, validation, test, run.decision.limits, standard, torch_scores)
-        except Exception as error:  # the converters and runtimes raise all kinds; FP32 ships whatever becomes of a candidate
-            file.unlink(missing_ok=True)
-            left_out[precision] = LeftOut(reason=f"it could not be made or run: {type(error).__name__}: {error}")
-            continue
-        if judgement.refusal is None:
-            models[precision] = _model_file(precision, judgement)
-        else:
-            file.unlink()
-            left_out[precision] = LeftOut(reason=judgement.refusal, gate=judgement.evidence)
+    _add("fp32", lab, golden, models, left_out)
+    for precision in wanted:
+        _add(precision, lab, golden, models, left_out)
     _print_gate(models, left_out)
+    if require and not any(precision.startswith(require) for precision in models):
+        shutil.rmtree(folder)
+        reasons = "; ".join(f"{precision}: {why.reason}" for precision, why in left_out.items() if precision.startswith(require))
+        raise GateFailed(
+            f"{require} is required, but does not pass: {reasons or f'--target {target} has none'}; nothing was written"
+        )
 
-    _write_golden(folder, run, OnnxRuntimeEngine(fp32), test)
+    np.savez_compressed(folder / "golden.npz", frames=golden, probability=engine.infer(golden).probability)
     shutil.copyfile(run.path / "report.html", folder / "report.html")
     final = folder.with_name(folder.name.removesuffix(PARTIAL))
     label, version = _named(final)
@@ -101,7 +119,7 @@ def export_run(path: Path, out: Path, name: str | None = None) -> Path:
                 version=run.manifest.version,
                 leakage=run.manifest.leakage,
             ),
-            calibration=Calibration(method=METHOD, pictures_sha256=[sample.sha256 for sample in calibration]),
+            calibration=Calibration(pictures_sha256=[sample.sha256 for sample in calibration]),
             software=environment(),
             files={file.name: sha256_of(file) for file in sorted(folder.iterdir())},
         ),
@@ -113,6 +131,57 @@ def export_run(path: Path, out: Path, name: str | None = None) -> Path:
     if run.decision.undecided:
         say(f"a station with this bundle sends every part to a person: {run.decision.undecided}", style="bold red")
     return final
+
+
+def _add(precision: str, lab: Lab, golden: Picture, models: dict[str, ModelFile], left_out: dict[str, LeftOut]) -> None:
+    """Make a candidate and let every engine judge it: into `models` if it passes in one, else into `left_out`."""
+    file = lab.fp32.with_name(FILES[precision])
+    try:
+        int8 = make(precision, file, lab) if precision != "fp32" else None
+        with console.status(f"{precision} through the gate"):
+            judged = judge_all(file, lab)
+            answers = OnnxRuntimeEngine(file).infer(golden).defect.tolist()
+    except Exception as error:  # the converters and runtimes raise all kinds; FP32 ships whatever becomes of a candidate
+        if precision == "fp32":
+            raise
+        file.unlink(missing_ok=True)
+        told = str(error) if isinstance(error, GateFailed) else f"it could not be made or run: {type(error).__name__}: {error}"
+        left_out[precision] = LeftOut(reason=told)
+        return
+    if any(not one.refused for one in judged.values()):
+        models[precision] = ModelFile(file=file.name, engines=judged, golden=answers, int8=int8)
+    else:
+        file.unlink()
+        best = max(judged.values(), key=lambda one: one.gate.agreement)
+        left_out[precision] = LeftOut(reason=best.refused, gate=best.gate)
+
+
+def _check_fp32(scores: Scores, run: Run, torch_scores: Scores) -> None:
+    difference = float(np.abs(scores - torch_scores).max())
+    agree = agreement(scores, torch_scores, run.decision.thresholds, run.decision.thresholds)
+    if difference > MAX_FP32_DIFFERENCE or agree < 1:
+        raise GateFailed(
+            f"the exported FP32 graph differs from the trained model by up to {difference:.2g} in probability and "
+            f"in {1 - agree:.1%} of verdicts; at most {MAX_FP32_DIFFERENCE:g} and none expected: report it as a bug"
+        )
+
+
+def _golden(test: Reference, spec: Preprocessing) -> Picture:
+    """N x H x W x 3: pictures of each label over the whole range of scores, none of them near a threshold.
+
+    A device rounds otherwise than the lab; a picture whose verdict hangs on that would tell nothing of the device.
+    """
+    odds, thresholds = to_log_odds(test.scores), test.derived.thresholds
+    ends = to_log_odds(np.array([thresholds.accept, thresholds.reject]))
+    firm = np.abs(odds[:, None] - ends).min(axis=1) > FIRM * test.noise
+    chosen: list[int] = []
+    for label in ("good", "defective"):
+        places = [place for place in np.argsort(test.scores) if test.samples[place].label == label]
+        places = [place for place in places if firm[place]] or places
+        chosen += sorted(
+            {int(places[at]) for at in np.linspace(0, len(places) - 1, GOLDEN // 2).round().astype(int)} if places else ()
+        )
+    return np.stack([letterbox(read_picture(test.samples[place].file), spec) for place in chosen])
 
 
 def _open(out: Path, name: str) -> Path:
@@ -132,36 +201,6 @@ def _named(bundle: Path) -> tuple[str, int]:
     return label, int(version)
 
 
-def _judge_fp32(engine: OnnxRuntimeEngine, run: Run, torch_scores: np.typing.NDArray[np.float64]) -> Judgement:
-    test = run.manifest.split("test")
-    scores = predict(test, run.recipe.preprocessing(), engine.infer)
-    own = Reference(scores, run.decision.thresholds)
-    evidence = compare(test, own, Reference(torch_scores, run.decision.thresholds), torch_scores)
-    if evidence.max_difference > MAX_FP32_DIFFERENCE or evidence.agreement < 1:
-        raise GateFailed(
-            f"the exported FP32 graph differs from the trained model by up to {evidence.max_difference:.2g} in probability and "
-            f"in {1 - evidence.agreement:.1%} of verdicts; at most {MAX_FP32_DIFFERENCE:g} and none expected: report it as a bug"
-        )
-    derived = derive(run.manifest.split("validation"), run.recipe.preprocessing(), engine.infer, run.decision.limits)
-    return Judgement(derived.thresholds, derived.promises, evidence, scores, None)
-
-
-def _model_file(precision: str, judgement: Judgement) -> ModelFile:
-    return ModelFile(
-        file=FILES[precision],
-        thresholds=judgement.thresholds,
-        promises=[str(promise) for promise in judgement.promises],
-        gate=judgement.evidence,
-    )
-
-
-def _write_golden(folder: Path, run: Run, engine: OnnxRuntimeEngine, test: tuple[Sample, ...]) -> None:
-    spec = run.recipe.preprocessing()
-    by_label = [[sample for sample in test if sample.label == label][: GOLDEN // 2] for label in ("good", "defective")]
-    frames = np.stack([letterbox(read_picture(sample.file), spec) for samples in by_label for sample in samples])
-    np.savez_compressed(folder / "golden.npz", frames=frames, probability=engine.infer(frames).probability)
-
-
 def _seal(folder: Path, spec: BundleSpec) -> None:
     key, file, made = signing_key()
     content = spec.model_dump_json(indent=2).encode()
@@ -174,15 +213,22 @@ def _seal(folder: Path, spec: BundleSpec) -> None:
 
 
 def _print_gate(models: dict[str, ModelFile], left_out: dict[str, LeftOut]) -> None:
-    table = Table(title="Candidates against FP32, on the test groups through onnxruntime", title_justify="left")
-    for column in ("precision", "AUROC", "verdicts agree", "escapes", "largest difference", "ships"):
+    table = Table(title="Candidates against FP32, on the test groups through the real engines", title_justify="left")
+    for column in ("candidate", "AUROC", "verdicts agree (needed)", "escapes (FP32)", "INT8", "passes"):
         table.add_column(column)
-    evidences = {precision: (model.gate, "yes") for precision, model in models.items()}
-    evidences |= {precision: (out.gate, "[yellow]no[/]") for precision, out in left_out.items() if out.gate}
-    for precision, (gate, ships) in evidences.items():
-        table.add_row(
-            precision, f"{gate.auroc:.4f}", f"{gate.agreement:.1%}", str(gate.escapes), f"{gate.max_difference:.2g}", ships
-        )
+    for precision, model in models.items():
+        share = f"{model.int8.share:.0%}{', fine-tuned' if model.int8.tuned else ''}" if model.int8 else ""
+        for runtime, judged in model.engines.items():
+            _add_row(table, precision, runtime, judged.gate, share, "[yellow]no[/]" if judged.refused else "yes")
+    for precision, out in left_out.items():
+        if out.gate:
+            _add_row(table, precision, "", out.gate, "", "[yellow]no[/]")
     console.print(table)
     for precision, out in left_out.items():
         say(f"{precision} is left out: {out.reason}", style="yellow")
+
+
+def _add_row(table: Table, precision: str, runtime: str, gate: GateEvidence, share: str, passes: str) -> None:
+    auroc = "" if gate.auroc is None else f"{gate.auroc:.4f}"
+    verdicts = f"{gate.agreement:.1%} ({needed_agreement(gate):.1%})"
+    table.add_row(f"{precision} {runtime}", auroc, verdicts, f"{gate.escapes} ({gate.escapes_fp32})", share, passes)

@@ -5,20 +5,18 @@ import tempfile
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from rich.table import Table
 
 from deploy.command import console
 from deploy.engines.onnxruntime import OnnxRuntimeEngine
-from pipeline.data.sample import Sample
 from pipeline.evaluation.calibration import NONE
 from pipeline.export.graph import write_onnx
-from pipeline.export.quantise import write_fp16, write_int8_cpu, write_int8_qdq
 from pipeline.training.model import InspectionModel
 from pipeline.training.recipe import Recipe
 from pipeline.training.weights import find_source
+from tests.pipeline.networks import noise, write_smaller
 
 BACKBONES = ("tf_mobilenetv3_small_100", "mobilenetv4_conv_small", "mobilenetv2_100", "efficientnet_lite0", "efficientnet_b0")
 SIDE = 224
@@ -49,15 +47,8 @@ def main() -> None:
             recipe = Recipe(backbone=backbone, height=SIDE, width=SIDE, source=find_source(backbone, from_scratch=True).about)
             model, spec = InspectionModel(recipe).eval(), recipe.preprocessing()
             root = Path(folder)
-            random = np.random.default_rng(0)
-            samples = []
-            for number in range(4):
-                cv2.imwrite(str(root / f"{number}.png"), random.integers(0, 255, (SIDE, SIDE, 3), np.uint8))
-                samples.append(Sample(folder, f"{number}.png", "good"))
             write_onnx(model, NONE, spec, root / "fp32.onnx")
-            write_fp16(root / "fp32.onnx", root / "fp16.onnx")
-            write_int8_qdq(root / "fp32.onnx", root / "int8-qdq.onnx", samples, spec)
-            write_int8_cpu(root / "fp32.onnx", root / "int8-cpu.onnx", samples, spec)
+            write_smaller(root, noise(4, SIDE, SIDE))
             taken = milliseconds(
                 {name: OnnxRuntimeEngine(root / f"{name}.onnx") for name in ("fp32", "fp16", "int8-qdq", "int8-cpu")}
             )

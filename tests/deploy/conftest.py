@@ -12,7 +12,19 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from deploy.bundle import Bundle, BundleSpec, Data, GateEvidence, LeftOut, ModelFile, Signature, Source, load_bundle, sha256_of
+from deploy.bundle import (
+    Bundle,
+    BundleSpec,
+    Data,
+    GateEvidence,
+    Judged,
+    LeftOut,
+    ModelFile,
+    Signature,
+    Source,
+    load_bundle,
+    sha256_of,
+)
 from deploy.engines.onnxruntime import OnnxRuntimeEngine
 from deploy.preprocess import Picture, Preprocessing, letterbox
 from deploy.verdict import Thresholds
@@ -135,16 +147,18 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory, draw_part: DrawPart) -
     preprocessing = Preprocessing(height=SIZE, width=SIZE, pad_bgr=(40, 40, 40))
     frames = np.stack([letterbox(draw_part(defective), preprocessing) for defective in (False, True)])
     engine = OnnxRuntimeEngine(path / "model.onnx")
-    np.savez_compressed(path / "golden.npz", frames=frames, probability=engine.infer(frames).probability)
+    answer = engine.infer(frames)
+    np.savez_compressed(path / "golden.npz", frames=frames, probability=answer.probability)
     (path / "report.html").write_text("<title>redness</title>\n", encoding="utf-8")
     gate = GateEvidence(pictures=2, auroc=1.0, auroc_fp32=1.0, agreement=1.0, escapes=0, escapes_fp32=0, max_difference=0.0)
+    judged = Judged(thresholds=Thresholds(accept=0.3, reject=0.6), gate=gate)
     spec = BundleSpec(
         name="redness",
         version=1,
         created="2026-11-20T12:00:00+00:00",
         classes=["good", "defective"],
         preprocessing=preprocessing,
-        models={"fp32": ModelFile(file="model.onnx", thresholds=Thresholds(accept=0.3, reject=0.6), gate=gate)},
+        models={"fp32": ModelFile(file="model.onnx", engines={"onnxruntime": judged}, golden=answer.defect.tolist())},
         left_out={"fp16": LeftOut(reason="no faster here")},
         source=Source(backbone="none", head="redness", origin="by hand", weights_sha256="0" * 64),
         data=Data(name="drawn", manifest_sha256="0" * 64, pictures={"test": 2}, groups={"test": 2}),

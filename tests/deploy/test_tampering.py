@@ -205,6 +205,10 @@ def fp32(**values: object) -> Change:
     return lambda spec: spec["models"]["fp32"].update(values)
 
 
+def judged(**values: object) -> Change:
+    return lambda spec: spec["models"]["fp32"]["engines"]["onnxruntime"].update(values)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -234,7 +238,7 @@ def fp32(**values: object) -> Change:
 )
 def test_names_that_could_lead_out_of_the_bundle_are_refused(copy: Path, name: str) -> None:
     reseal(copy, listed(name))
-    assert any(said in str(refusal(copy)) for said in ("expected plain names of files", "not a bundle of schema version 1"))
+    assert any(said in str(refusal(copy)) for said in ("expected plain names of files", "not a bundle of schema version 2"))
 
 
 @pytest.mark.parametrize(
@@ -243,11 +247,14 @@ def test_names_that_could_lead_out_of_the_bundle_are_refused(copy: Path, name: s
         pytest.param(fp32(file="../model.onnx"), "the fp32 model is '../model.onnx'", id="model elsewhere"),
         pytest.param(fp32(file="other.onnx"), "the fp32 model is 'other.onnx'", id="model without a hash"),
         pytest.param(fp32(file="report.html"), "the fp32 model is 'report.html'", id="model that is none"),
-        pytest.param(fp32(thresholds={"accept": float("nan"), "reject": 0.5}), "NaN is no finite number", id="NaN"),
-        pytest.param(fp32(thresholds={"accept": 0, "reject": float("inf")}), "Infinity is no finite number", id="Infinity"),
-        pytest.param(fp32(thresholds={"accept": -float("inf"), "reject": 1}), "-Infinity is no finite number", id="-Infinity"),
-        pytest.param(fp32(thresholds={"accept": 0.6, "reject": 0.3}), "must not exceed", id="thresholds crossed"),
-        pytest.param(fp32(thresholds={"accept": 0.6, "reject": 1.5}), "less than or equal to 1", id="threshold above 1"),
+        pytest.param(judged(thresholds={"accept": float("nan"), "reject": 0.5}), "NaN is no finite number", id="NaN"),
+        pytest.param(judged(thresholds={"accept": 0, "reject": float("inf")}), "Infinity is no finite number", id="Infinity"),
+        pytest.param(judged(thresholds={"accept": -float("inf"), "reject": 1}), "-Infinity is no finite number", id="-Infinity"),
+        pytest.param(judged(thresholds={"accept": 0.6, "reject": 0.3}), "must not exceed", id="thresholds crossed"),
+        pytest.param(judged(thresholds={"accept": 0.6, "reject": 1.5}), "less than or equal to 1", id="threshold above 1"),
+        pytest.param(judged(refused="it did not pass"), "did not pass in onnxruntime or in any engine", id="refused"),
+        pytest.param(fp32(engines={}), "did not pass in onnxruntime or in any engine", id="no engine"),
+        pytest.param(fp32(golden=[0.5]), "1 answers of fp32 are listed for 2 pictures", id="golden answers missing"),
         pytest.param(lambda spec: spec["models"].update(bf16=spec["models"]["fp32"]), "a model 'bf16' is listed", id="precision"),
         pytest.param(lambda spec: spec["files"].pop("golden.npz"), "golden.npz is not listed", id="nothing golden"),
         pytest.param(lambda spec: spec["files"].pop("report.html"), "'report.html' is not part of the bundle", id="not listed"),
@@ -270,7 +277,7 @@ def test_names_that_could_lead_out_of_the_bundle_are_refused(copy: Path, name: s
 def test_a_signed_manifest_is_still_read_with_distrust(copy: Path, change: Change, said: str) -> None:
     reseal(copy, change)
     if said == "Extra inputs are":  # cut off after the long key
-        said = "not a bundle of schema version 1 (?[31m"
+        said = "not a bundle of schema version 2 (?[31m"
     assert said in str(refusal(copy))
 
 
@@ -282,11 +289,11 @@ def test_a_signed_manifest_is_still_read_with_distrust(copy: Path, change: Chang
         ("?", "install a newer line-inspector here"),
     ],
 )
-@pytest.mark.parametrize("version", [2, 0, "1", None, True, [1]])
+@pytest.mark.parametrize("version", [3, 0, "2", None, True, [1]])
 def test_another_schema_says_which_software_reads_it(copy: Path, version: object, software: object, said: str) -> None:
     reseal(copy, lambda spec: spec.update(schema_version=version, software=software, something_new=1))
     message = str(refusal(copy))
-    assert f"schema version {version} found, but this inspector reads version 1" in message
+    assert f"schema version {version} found, but this inspector reads version 2" in message
     assert said in message
 
 
@@ -300,8 +307,8 @@ def test_another_schema_says_which_software_reads_it(copy: Path, version: object
         pytest.param(b'{"a": 1e999}', "1e999 is no finite number", id="too large for a float"),
         pytest.param(b'{"a": %s}' % (b"9" * 5000), "Exceeds the limit", id="too many digits"),
         pytest.param(b"", "Expecting value", id="empty"),
-        pytest.param(b"[]", "not a bundle of schema version 1", id="a list"),
-        pytest.param(b"null", "not a bundle of schema version 1", id="null"),
+        pytest.param(b"[]", "not a bundle of schema version 2", id="a list"),
+        pytest.param(b"null", "not a bundle of schema version 2", id="null"),
         pytest.param(b"\xff\xfe", "utf-8", id="no text"),
         pytest.param(json.dumps({"name": "x"}).encode("utf-16"), "utf-8", id="UTF-16"),
     ],

@@ -1,7 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import pytest
@@ -11,32 +10,21 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
 from deploy.errors import BundleError
-from pipeline.data.sample import Sample
-from pipeline.evaluation.calibration import NONE
 from pipeline.export.check_qdq import Fault, check_qdq, is_quantised
-from pipeline.export.graph import write_onnx
-from pipeline.export.quantise import write_int8_qdq
-from tests.pipeline.test_model import build
+from tests.pipeline.networks import write_precisions
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """fp32.onnx and qdq.onnx, as the export writes them."""
+    """fp32.onnx and int8-qdq.onnx, as the export writes them."""
     folder = tmp_path_factory.mktemp("graphs")
-    model, recipe = build("mobilenetv3_small_050", height=64)
-    random = np.random.default_rng(0)
-    samples = []
-    for number in range(2):
-        cv2.imwrite(str(folder / f"{number}.png"), random.integers(0, 255, (64, 64, 3), np.uint8))
-        samples.append(Sample(str(folder), f"{number}.png", "good"))
-    write_onnx(model, NONE, recipe.preprocessing(), folder / "fp32.onnx")
-    write_int8_qdq(folder / "fp32.onnx", folder / "qdq.onnx", samples, recipe.preprocessing())
+    write_precisions(folder, "mobilenetv3_small_050")
     return folder
 
 
 @pytest.fixture(scope="module")
 def sound(folder: Path) -> ModelProto:
-    return onnx.load(folder / "qdq.onnx")
+    return onnx.load(folder / "int8-qdq.onnx")
 
 
 # Surgery, each at a place of its own, so that any of them can be done together. Each function breaks one rule and returns the
@@ -223,7 +211,7 @@ def broken(sound: ModelProto, *surgeries: Surgery) -> tuple[list[Fault], list[se
 
 
 def test_what_the_export_writes_is_sound(folder: Path, sound: ModelProto) -> None:
-    assert check_qdq(folder / "qdq.onnx") == []
+    assert check_qdq(folder / "int8-qdq.onnx") == []
     assert is_quantised(sound)
     assert sum(node.op_type == "DequantizeLinear" for node in sound.graph.node) > 50
 
@@ -334,7 +322,7 @@ def test_activations_with_a_scale_per_channel_are_named() -> None:
 @pytest.mark.parametrize("content", [b"", b"no graph", None], ids=["empty", "text", "torn"])
 def test_a_file_that_is_no_whole_graph_is_refused(content: bytes | None, folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "torn.onnx"
-    file.write_bytes((folder / "qdq.onnx").read_bytes()[:20_000] if content is None else content)
+    file.write_bytes((folder / "int8-qdq.onnx").read_bytes()[:20_000] if content is None else content)
     with pytest.raises(BundleError, match=r"torn\.onnx .*export again"):
         check_qdq(file)
 

@@ -3,17 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from deploy.engines.onnxruntime import OnnxRuntimeEngine
 from deploy.engines.openvino import OpenVinoEngine
-from pipeline.data.sample import Sample
-from pipeline.evaluation.calibration import NONE
-from pipeline.export.graph import write_onnx
-from pipeline.export.quantise import write_fp16, write_int8_cpu, write_int8_qdq
-from tests.pipeline.test_model import build
+from tests.pipeline.networks import noise, write_precisions
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
@@ -21,17 +16,7 @@ pytest.importorskip("openvino", reason="OpenVINO is not installed")
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
-    model, recipe = build("mobilenetv4_conv_small")
-    random = np.random.default_rng(0)
-    samples = []
-    for number in range(4):
-        cv2.imwrite(str(folder / f"{number}.png"), random.integers(0, 255, (96, 64, 3), np.uint8))
-        samples.append(Sample(str(folder), f"{number}.png", "good"))
-    spec = recipe.preprocessing()
-    write_onnx(model, NONE, spec, folder / "fp32.onnx")
-    write_fp16(folder / "fp32.onnx", folder / "fp16.onnx")
-    write_int8_qdq(folder / "fp32.onnx", folder / "int8-qdq.onnx", samples, spec)
-    write_int8_cpu(folder / "fp32.onnx", folder / "int8-cpu.onnx", samples, spec)
+    write_precisions(folder, "mobilenetv4_conv_small", 96, 64)
     return folder
 
 
@@ -39,7 +24,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_exported_file_answers_as_on_onnxruntime(precision: str, atol: float, count: int, files: Path) -> None:
     engines: list[Callable[..., OnnxRuntimeEngine | OpenVinoEngine]] = [OnnxRuntimeEngine, OpenVinoEngine]
-    frames = np.random.default_rng(1).integers(0, 255, (count, 96, 64, 3), np.uint8)
+    frames = noise(count, 96, 64, seed=1)
     wanted, answer = (engine(files / f"{precision}.onnx").infer(frames) for engine in engines)
     np.testing.assert_allclose(answer.probability, wanted.probability, atol=atol)
     np.testing.assert_allclose(answer.heatmap, wanted.heatmap, atol=atol)

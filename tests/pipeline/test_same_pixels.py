@@ -13,7 +13,7 @@ from deploy.preprocess import Picture, Preprocessing, letterbox, read_picture
 from pipeline.data.pictures import Pictures
 from pipeline.data.sample import Sample
 from pipeline.data.survey.describe import Described, describe_picture
-from pipeline.export.quantise import _Pictures as Calibration
+from pipeline.export.candidates import frame_of
 from tests.formats import HEIGHT, WIDTH, colour_files, grey_files, scene, two_level_files
 
 SPEC = Preprocessing(height=48, width=48, pad_bgr=(1, 2, 3))
@@ -50,14 +50,13 @@ def test_training_calibration_and_the_edge_get_one_array(tmp_path: Path) -> None
         (tmp_path / name).write_bytes(data)
     camera = PictureFolder(tmp_path)
     samples = [Sample(str(tmp_path), file.name, "good") for file in sorted(tmp_path.iterdir())]
-    training, calibration = Pictures(samples, SPEC), Calibration(samples, SPEC)
+    training = Pictures(samples, SPEC)
     for index, sample in enumerate(samples):
-        frame, fed = camera.read(), calibration.get_next()
+        frame = camera.read()
         assert frame is not None
         assert frame.name == sample.path
-        assert fed is not None
         seen = letterbox(frame.picture, SPEC)
-        assert np.array_equal(fed["frames"][0], seen), sample.path
+        assert np.array_equal(frame_of(sample, SPEC), seen), sample.path
         assert np.array_equal(training[index].picture.permute(1, 2, 0).numpy(), seen[..., ::-1]), sample.path
 
 

@@ -1,0 +1,141 @@
+"""The candidates of a bundle: which precisions a target takes, how each is made, and what each lab engine makes of it."""
+
+import importlib.util
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import onnx
+
+from deploy.bundle import REFERENCE, Int8, Judged
+from deploy.command import console, say
+from deploy.engines import Engine
+from deploy.engines.onnxruntime import OnnxRuntimeEngine
+from deploy.errors import GateFailed
+from deploy.preprocess import Picture, Preprocessing, letterbox, read_picture
+from pipeline.data.pictures import Pictures
+from pipeline.data.prepare import counting
+from pipeline.data.sample import Sample
+from pipeline.evaluation.limits import Limits
+from pipeline.evaluation.metrics import Scores
+from pipeline.export.check_qdq import check_qdq
+from pipeline.export.gate import Reference, judge
+from pipeline.export.half import write_fp16
+from pipeline.export.int8.frontier import tell, write_frontier
+from pipeline.export.int8.layouts import CPU, TENSORRT, Layout, candidates
+from pipeline.export.int8.noise import Sensitivity, together
+from pipeline.export.int8.ranges import METHODS, Ranges, choose, collect
+from pipeline.export.int8.repair import Bench, Search, Trial
+from pipeline.export.int8.tune import tune
+
+FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8-qdq": "model.int8.qdq.onnx", "int8-cpu": "model.int8.cpu.onnx"}
+Target = Literal["jetson", "gpu", "cpu"]
+PRECISIONS_OF: dict[Target, tuple[str, ...]] = {
+    "jetson": ("fp32", "fp16", "int8-qdq"),
+    "gpu": ("fp32", "fp16", "int8-qdq"),
+    "cpu": ("fp32", "int8-cpu"),
+}
+RANKED_WITH = "percentile 99.99"
+TUNED_FROM = 4.0
+"""Fine-tuning begins where the noise is so many times what is allowed: it brings it down about as much."""
+ENOUGH = 0.9
+"""With this share of multiplications in INT8 there is nothing left to fine-tune for."""
+EPOCHS = 4
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What candidates are made from and judged by."""
+
+    fp32: Path
+    spec: Preprocessing
+    limits: Limits
+    validation: Reference
+    test: Reference
+    torch: Scores
+    """The trained model's scores of the test groups."""
+    calibration: tuple[Sample, ...]
+    training: Pictures
+    """Augmented, to fine-tune on."""
+    tunes: bool
+    seconds: float
+    """For the search, of each INT8 layout."""
+    seed: int
+
+
+def engines() -> dict[str, Callable[[Path], Engine]]:
+    """The engines of this lab, by runtime: onnxruntime always, OpenVINO where it is installed."""
+    here: dict[str, Callable[[Path], Engine]] = {REFERENCE: OnnxRuntimeEngine}
+    if importlib.util.find_spec("openvino"):
+        from deploy.engines.openvino import OpenVinoEngine
+
+        here["openvino"] = OpenVinoEngine
+    return here
+
+
+def judge_all(file: Path, lab: Lab) -> dict[str, Judged]:
+    """What each engine of this lab makes of a file."""
+    return {
+        runtime: judge(opened(file), lab.spec, lab.validation, lab.test, lab.limits, lab.torch)
+        for runtime, opened in engines().items()
+    }
+
+
+def make(precision: str, file: Path, lab: Lab) -> Int8 | None:
+    """Make the candidate of a precision. Raises GateFailed where there is none worth judging."""
+    if precision == "fp16":
+        with console.status("making fp16"):
+            write_fp16(lab.fp32, file)
+        return None
+    return _make_int8(TENSORRT if precision == "int8-qdq" else CPU, file, lab)
+
+
+def _make_int8(layout: Layout, file: Path, lab: Lab) -> Int8:
+    graph = onnx.load(lab.fp32)
+    deadline = time.monotonic() + lab.seconds
+    runtime, opened = list(engines().items())[-1]  # OpenVINO where it is: it is what makes INT8 fast on a CPU
+    say(f"{layout.precision}: searching for up to {lab.seconds / 60:.0f} min for as much INT8 as the gate allows ({runtime})")
+    with console.status("measuring the range of every activation"):
+        tensors = [node.input[0] for node in candidates(graph)]
+        histograms = collect(graph, tensors, [frame_of(sample, lab.spec) for sample in lab.calibration])
+    frames = [frame_of(sample, lab.spec) for sample in lab.validation.samples]
+    bench = Bench(opened, opened(lab.fp32), frames, lab.validation, lab.limits)
+
+    def told(trial: Trial) -> None:
+        tell(layout.precision, trial)
+
+    ranges: dict[str, Ranges] = {method: choose(histograms, method, layout.symmetric) for method in METHODS}
+    searches = [Search(graph, layout, ranges, bench, deadline, told)]
+    with counting("ranking the convolutions") as show:
+        ranking = searches[0].rank(RANKED_WITH, show)
+    chosen = searches[0].run(ranking)
+    if lab.tunes and (chosen is None or chosen.share < ENOUGH):
+        searches.append(_tuned(searches[0], ranking, lab, told))
+        mended = searches[1].run(ranking)
+        chosen = max((one for one in (chosen, mended) if one), key=lambda one: one.share, default=None)
+    trials = [trial for search in searches for trial in search.trials]
+    write_frontier(file.parent, layout.precision, trials, chosen)
+    if chosen is None:
+        advice = "" if lab.tunes else "; --qat fine-tunes for INT8"
+        raise GateFailed(f"no quantisation holds on the validation groups: {trials[-1].refused}{advice}")
+    onnx.save(next(search for search in searches if chosen in search.trials).made(chosen), file)
+    if layout is TENSORRT and (faults := check_qdq(file)):
+        raise GateFailed(f"TensorRT would not take it: {len(faults)} faults, the first: {faults[0]}")
+    return Int8(share=chosen.share, ranges=chosen.ranges, in_float=list(chosen.in_float), tuned=chosen.tuned)
+
+
+def _tuned(search: Search, ranking: Sensitivity, lab: Lab, told: Callable[[Trial], None]) -> Search:
+    """A search on a graph that was fine-tuned with as little in floating point as fine-tuning can mend."""
+    ranked, bearable = list(ranking), TUNED_FROM * search.allowed
+    few = next((count for count in range(len(ranked)) if together(ranking, ranked[:count]) <= bearable), 0)
+    method = min(search.trials[1:] or search.trials, key=lambda trial: trial.noise).ranges
+    tuned = tune(search.graph, search.layout, search.ranges[method], ranked[:few], lab.training, EPOCHS, lab.seed)
+    ranges = {"learned": tuned.ranges}
+    return Search(tuned.graph, search.layout, ranges, search.bench, time.monotonic() + lab.seconds, told, tuned=True)
+
+
+def frame_of(sample: Sample, spec: Preprocessing) -> Picture:
+    """H x W x 3, as the line would feed it."""
+    return letterbox(read_picture(sample.file), spec)

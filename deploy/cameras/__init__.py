@@ -1,15 +1,28 @@
-"""Picture sources behind one protocol: folders, videos, webcams and network streams."""
+"""Picture sources behind one protocol: folders, videos, webcams, network streams and industrial cameras."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from deploy.errors import CameraError, DatasetError
 from deploy.preprocess import Picture
 
+if TYPE_CHECKING:
+    from deploy.cameras.settings import CameraSettings
+    from deploy.cameras.state import Change
+
+_Opened = TypeVar("_Opened", bound="Camera")
 LIVE_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
-_SECRET = re.compile(r"([?&](?:pass\w*|pwd|auth|secret|token|\w*key)=)[^&#]*", re.IGNORECASE)
+DRIVERS = ("usb", "watch", "gstreamer", "basler", "aravis", "gentl")
+"""What may stand before a colon, for cameras that have no address."""
+_SECRET = re.compile(r"([?&;/_](?:pass\w*|pwd|auth|secret|token|\w*key)=)[^&#]*", re.IGNORECASE)
+_SECRET_PROPERTY = re.compile(
+    r"""((?:^|[\s!])[\w.:-]*(?:pass\w*|pw|pwd|auth|secret|token|key)\s*=\s*(?:\(string\)\s*)?)("[^"]*"|'[^']*'|\S+)""",
+    re.IGNORECASE,
+)
+_ADDRESS_IN_TEXT = re.compile(r"""\w+://[^\s"']+""")
 
 
 @dataclass(frozen=True)
@@ -55,48 +68,147 @@ class Camera(Protocol):
     def close(self) -> None:
         """Let go of the device or file."""
 
-    def __enter__(self) -> "Camera":
+    def __enter__(self: _Opened) -> _Opened:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def open_camera(source: str, realtime: bool = False) -> Camera:
-    """Open a webcam index, a folder of pictures, a picture, a video file or a stream's address.
+def open_camera(
+    source: str,
+    realtime: bool = False,
+    settings: "CameraSettings | None" = None,
+    limit_s: float = 2.0,
+    listener: "Callable[[Change], None] | None" = None,
+) -> Camera:
+    """Open any source by the words a user gives for it; `inspector cameras` lists those of the cameras that are there.
 
-    Live sources deliver only their newest frame. `realtime` replays a video file at its own rate as though it were live.
-    Raises CameraError saying what was found, what was expected, and what to do.
+    A webcam's number or `usb:0`, `usb:/dev/v4l/by-id/...`; an address rtsp:// or http://; a video file; a folder of pictures, or
+    a picture; `watch:FOLDER`, the pictures that another program drops there; `gstreamer:PIPELINE`; `basler:SERIAL`;
+    `aravis:NAME` (GigE and USB3 Vision); `gentl:PRODUCER.cti#SERIAL`. SERIAL and NAME may be left out where there is only one.
+
+    Live sources deliver only their newest frame; without one for `limit_s` seconds they are lost, and `listener` hears of every
+    change of their state (see `deploy.cameras.newest`). `realtime` replays a video file at its own rate as though it were live.
+    Raises CameraError saying what was found, what was expected, and what to do; also for settings that the camera does not have.
     """
-    from deploy.cameras.folder import PictureFolder, is_picture
-    from deploy.cameras.newest import NewestOnly, Paced
-    from deploy.cameras.video import LiveVideo, VideoFile
+    from deploy.cameras.newest import NewestOnly
+    from deploy.cameras.settings import CameraSettings, refuse_all, turned
 
-    is_live = source.isdecimal() or source.lower().startswith(LIVE_SCHEMES)
+    settings = settings or CameraSettings()
+    if opener := _live(source, settings, limit_s):
+        if realtime:
+            raise CameraError(f"--realtime replays a video file, but {shown(source)} is none; leave --realtime out")
+        open_again = opener
+        return NewestOnly(lambda: turned(open_again(), settings), limit_s=limit_s, listener=listener)
+
+    from deploy.cameras.folder import PictureFolder, is_picture
+    from deploy.cameras.newest import Paced
+    from deploy.cameras.video import VideoFile
+
     path = Path(source)
-    is_video = not is_live and path.is_file() and not is_picture(path)
+    is_video = path.is_file() and not is_picture(path)
     if realtime and not is_video:
         raise CameraError(f"--realtime replays a video file, but {shown(source)} is none; leave --realtime out")
-    if is_live:
-        device = int(source) if source.isdecimal() else source
-        return NewestOnly(lambda: LiveVideo(device))
-    if is_video:
-        return NewestOnly(lambda: Paced(VideoFile(path))) if realtime else VideoFile(path)
     if path.exists():
-        return PictureFolder(path)
+        refuse_all(source, settings, "its pictures are taken already")
+    if is_video and realtime:
+        return NewestOnly(lambda: turned(Paced(VideoFile(path)), settings), limit_s=limit_s, listener=listener)
+    if is_video:
+        return turned(VideoFile(path), settings)
+    if path.exists():
+        return turned(PictureFolder(path), settings)
     if "://" in source:
         raise CameraError(f"{shown(source)}: streams are read from {', '.join(LIVE_SCHEMES)}; use one of these addresses")
     raise CameraError(
-        f"{source}: no such file or folder; give a folder of pictures, a video file, a webcam's number (0, 1, …) "
-        "or an address such as rtsp://camera/stream"
+        f"{source}: no such file or folder; give a folder of pictures, a video file, a webcam's number (0, 1, …), "
+        f"an address such as rtsp://camera/stream, or {':, '.join(DRIVERS)}: and what `inspector cameras` lists"
     )
+
+
+def _live(source: str, settings: "CameraSettings", limit_s: float) -> Callable[[], Camera] | None:
+    """What opens a live source, each time anew; None for what is no live source."""
+    from deploy.cameras.settings import refuse_all
+
+    driver, colon, which = source.partition(":")
+    if source.isdecimal():
+        driver, which = "usb", source
+    elif source.lower().startswith(LIVE_SCHEMES):
+        from deploy.cameras.video import LiveVideo
+
+        refuse_all(shown(source), settings, "set it in the camera's own page")
+        return lambda: LiveVideo(source, limit_s)
+    elif not colon or driver not in DRIVERS:
+        return None
+    return _driver(driver, which, settings, limit_s)
+
+
+def _driver(driver: str, which: str, settings: "CameraSettings", limit_s: float) -> Callable[[], Camera]:
+    from deploy.cameras.pulled import Pulled
+
+    if driver == "usb":
+        return lambda: _webcam(which, settings, limit_s)
+    if driver == "watch":
+        from deploy.cameras.settings import refuse_all
+        from deploy.cameras.watched import Known, WatchedFolder
+
+        refuse_all(f"watch:{which}", settings, "its pictures are taken by another program")
+        known = Known()
+        return lambda: WatchedFolder(Path(which), known)
+    if driver == "gstreamer":
+        from deploy.cameras.gstreamer import Pipeline
+
+        return lambda: Pulled(Pipeline(which, settings), limit_s)
+    if driver == "basler":
+        from deploy.cameras.basler import Basler
+
+        return lambda: Pulled(Basler(which, settings), limit_s)
+    if driver == "aravis":
+        from deploy.cameras.aravis import Aravis
+
+        return lambda: Pulled(Aravis(which, settings), limit_s)
+    from deploy.cameras.gentl import GenTL
+
+    producer, _, serial = which.partition("#")
+    return lambda: Pulled(GenTL(Path(producer), serial, settings), limit_s)
+
+
+def _webcam(which: str, settings: "CameraSettings", limit_s: float) -> Camera:
+    from deploy.cameras.video import LiveVideo
+    from deploy.cameras.webcam import configure, number_of
+
+    number = number_of(which)
+    camera = LiveVideo(number, limit_s)
+    try:
+        configure(number, settings)
+    except CameraError:
+        camera.close()
+        raise
+    return camera
+
+
+def seen_from(folder: Path, source: str) -> str:
+    """The source with its file or folder taken relative to `folder`: what station.yaml names lies beside it."""
+    driver, colon, which = source.partition(":")
+    if source.isdecimal() or "://" in source:
+        return source
+    if colon and driver in DRIVERS:
+        return f"{driver}:{folder / which}" if driver in ("watch", "gentl") else source
+    return str(folder / source)
 
 
 def shown(source: str) -> str:
     """The source as it may be shown and stored: an address without its password, wherever it stands."""
+    if source.startswith("gstreamer:"):
+        return without_secrets(source)
     scheme, found, rest = source.partition("://")
     if not found:
         return source
     rest = _SECRET.sub(r"\1***", rest)
     credentials, at, host = rest.rpartition("@")
     return f"{scheme}://{credentials.partition(':')[0]}:***@{host}" if at and ":" in credentials else f"{scheme}://{rest}"
+
+
+def without_secrets(text: str) -> str:
+    """A text, such as a library's message or a pipeline, without the passwords of its addresses and properties."""
+    return _ADDRESS_IN_TEXT.sub(lambda address: shown(address[0]), _SECRET_PROPERTY.sub(r"\1***", text))

@@ -1,130 +1,258 @@
-"""Only the newest frame of a live camera: a thread captures, older frames are dropped, a lost camera is reopened."""
+"""Only the newest frame of a live camera, under supervision: whatever its driver does, silence is a fault within the limit.
+
+A driver lives on a capture thread: opened, read and closed there. A second thread watches the time. A driver that fails is
+closed and opened anew; one that hangs cannot be interrupted, so its thread is abandoned: what it still brings is thrown away,
+and it closes the driver if it ever returns. Readers wait for neither.
+"""
 
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
-from deploy.cameras import Camera, Frame
+from deploy.cameras import Camera, Frame, Unreadable
+from deploy.cameras.life import Attempts, Life
+from deploy.cameras.life import NothingYet as NothingYet
+from deploy.cameras.paced import Paced as Paced
+from deploy.cameras.slot import Slot, too_old
+from deploy.cameras.state import Change, Figures, History, State
 from deploy.errors import CameraError, CameraLost
 
-BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
-"""Pauses before the attempts to reopen a lost camera; the last one repeats."""
+BACK_OFF_S = (0.2, 0.5, 1.0)
+"""Seconds from one attempt to reopen a lost camera to the next; the last one repeats. A longer one would keep the line waiting
+for a camera that is back, a shorter one gives slow cameras no time to let go of the last connection."""
 PATIENCE_S = 2.0
-"""How long a reader waits for a frame before the camera counts as lost."""
+"""Without a true frame for so long a camera is lost; a frame older than this is never handed out."""
+OPEN_LIMIT_S = 10.0
+"""An attempt to open a camera that takes longer is given up: network cameras take 1-4 s, industrial ones up to 8 s."""
+FAULT_AT = 0.9
+"""Share of the limit at which the fault is declared, so that it is out when the limit is over."""
 
 
 class NewestOnly(Camera):
-    """Reads a camera on its own thread and hands out only the newest frame; a slow reader loses frames, never time.
+    """Hands out only the newest frame of a camera; a slow reader loses frames, never time.
 
     `open_again` opens the camera, now and after each loss; its first CameraError is raised here, later ones while reading.
+    `limit_s`: without a frame captured within so many seconds the camera is lost. `listener` hears of every change of state
+    on the supervising thread and must return at once: put what takes time into a queue.
     """
 
     def __init__(
-        self, open_again: Callable[[], Camera], back_off_s: tuple[float, ...] = BACK_OFF_S, patience_s: float = PATIENCE_S
+        self,
+        open_again: Callable[[], Camera],
+        back_off_s: tuple[float, ...] = BACK_OFF_S,
+        limit_s: float = PATIENCE_S,
+        open_limit_s: float = OPEN_LIMIT_S,
+        listener: Callable[[Change], None] | None = None,
     ) -> None:
-        camera = open_again()
         self.live = True
-        self.fps = camera.fps
         self._open_again = open_again
-        self._back_off_s = back_off_s
-        self._patience_s = patience_s
-        self._news = threading.Condition()
-        self._closing = threading.Event()
-        self._newest: Frame | None = None
-        self._complaint: Exception | None = None
-        self._ended = False
-        self._sequence = 0
-        # A daemon: a read that hangs inside a driver must not keep the process from ending.
-        self._thread = threading.Thread(target=self._capture, args=(camera,), name="capture", daemon=True)
-        self._thread.start()
+        self._limit_s = limit_s
+        self._open_limit_s = open_limit_s
+        self._listener = listener
+        lock = threading.RLock()
+        self._news = threading.Condition(lock)
+        self._watch = threading.Condition(lock)
+        self._closing = False
+        self._history = History()
+        self._slot = Slot(limit_s, self._history)
+        self._unpublished: list[Change] = []
+        self._life: Life | None = None
+        self._attempts = Attempts(back_off_s, limit_s)
+        # Daemons: what hangs inside a driver must not keep the process from ending.
+        self._supervisor = threading.Thread(target=self._supervise, name="camera watchdog", daemon=True)
+        with self._news:
+            first = self._begin()
+            self._supervisor.start()
+            self._news.wait_for(lambda: first.camera is not None or first.error is not None)
+        if first.camera is None and first.error is not None:
+            self.close()
+            raise first.error
+        self.fps = None if first.camera is None else first.camera.fps
+
+    def __enter__(self) -> "NewestOnly":
+        return self
 
     def read(self) -> Frame | None:
-        """See `deploy.cameras.Camera.read`. While the camera is lost this raises at most once per attempt to reopen it."""
+        """See `deploy.cameras.Camera.read`; waits for at most the limit, and never hands out a frame that is older than it.
+
+        Raises CameraLost, at most once per attempt to reopen the camera; StaleFrame where frames come, but too late; NothingYet
+        while a camera that waits for an event has seen none.
+        """
         with self._news:
-            self._news.wait_for(lambda: self._newest or self._complaint or self._ended, self._patience_s)
-            frame, self._newest = self._newest, None
+            self._news.wait_for(self.has_news, self._limit_s)
+            frame = self._slot.take()
             if frame is not None:
                 return frame
-            complaint, self._complaint = self._complaint, None
-            if complaint is not None:
-                raise complaint
-            if self._ended:
+            if self._history.state is State.ENDED:
                 return None
-        raise CameraLost(f"no frame for {self._patience_s:.1f} s; check the camera's cable, power and network")
+            life = self._life
+            if life is not None and life.on_event and self._history.state is State.STREAMING:
+                raise NothingYet(f"no frame for {self._limit_s:.1f} s, and none was due")
+            raise CameraLost(f"no frame for {self._limit_s:.1f} s: {self._history.why}")
 
     def has_news(self) -> bool:
         """See `deploy.cameras.Camera.has_news`."""
         with self._news:
-            return bool(self._newest or self._complaint or self._ended)
+            return not self._slot.is_empty() or self._history.state is State.ENDED
+
+    def figures(self) -> Figures:
+        """How the camera fares now. Any thread may ask."""
+        with self._news:
+            return self._history.figures()
+
+    def changes(self) -> list[Change]:
+        """The last changes of state, oldest first. Any thread may ask."""
+        with self._news:
+            return list(self._history.changes)
 
     def close(self) -> None:
-        """Stop the thread, which releases the camera."""
-        self._closing.set()
-        self._thread.join(timeout=5)
+        """Stop; the capture thread releases the camera. A driver that hangs is left behind after 2 s."""
+        with self._news:
+            life, self._life = self._life, None
+            self._closing = True
+            self._change(State.ENDED, "closed")
+            self._news.notify_all()
+            self._news.wait_for(lambda: life is None or life.gone, timeout=2)
+        self._supervisor.join(timeout=1)
 
-    def _capture(self, camera: Camera | None) -> None:
-        attempt = 0
+    # The capture thread of one life. It has a say only as long as it is the current one.
+
+    def _begin(self) -> Life:
+        life = self._life = Life()
+        threading.Thread(target=self._capture, args=(life,), name="capture", daemon=True).start()
+        return life
+
+    def _capture(self, life: Life) -> None:
+        camera = None
         try:
-            while not self._closing.is_set():
+            camera = self._open_again()
+            self._opened(life, camera)
+            while self._life is life:
                 try:
-                    if camera is None:
-                        camera = self._open_again()
                     frame = camera.read()
-                except Exception as error:  # a driver may raise anything; the line must come back all the same
-                    self._tell(complaint=CameraLost(str(error)))
-                    # The same capture never comes back after a network camera returned: a fresh one does.
-                    if camera is not None:
-                        camera.close()
-                        camera = None
-                    self._closing.wait(self._back_off_s[min(attempt, len(self._back_off_s) - 1)])
-                    attempt += 1
-                    continue
-                attempt = 0
-                if frame is None:
-                    break
-                self._tell(newest=frame)
-        except Exception as error:  # whatever happened, the reader must hear of it instead of waiting for ever
-            self._tell(complaint=error)
+                except NothingYet:
+                    life.on_event, life.alive_at = True, time.monotonic()
+                    self._flows(life)
+                except Unreadable as error:
+                    life.alive_at = time.monotonic()
+                    self._deliver(life, error)
+                else:
+                    if frame is None:
+                        self._end(life)
+                        break
+                    self._deliver(life, frame)
+        except Exception as error:  # a driver may raise anything; the line must come back all the same
+            self._fail(life, error)
         finally:
             if camera is not None:
-                with suppress(CameraError):
+                with suppress(Exception):
                     camera.close()
             with self._news:
-                self._ended = True
+                life.gone = True
+                self._news.notify_all()
+                self._watch.notify_all()
+
+    def _opened(self, life: Life, camera: Camera) -> None:
+        with self._news:
+            life.camera, life.alive_at = camera, time.monotonic()
+            self._news.notify_all()
+            self._watch.notify_all()
+
+    def _flows(self, life: Life) -> None:
+        with self._news:
+            if self._life is life and self._history.state is not State.STREAMING:
+                self._attempts.succeeded()
+                self._change(State.STREAMING, "frames come")
+
+    def _deliver(self, life: Life, news: Frame | Unreadable) -> None:
+        with self._news:
+            if self._life is life and self._slot.put(life, news):
+                self._flows(life)
                 self._news.notify_all()
 
-    def _tell(self, newest: Frame | None = None, complaint: Exception | None = None) -> None:
+    def _end(self, life: Life) -> None:
         with self._news:
-            if newest is not None:
-                self._sequence += 1  # counted here, because a reopened camera starts again at 1
-                self._newest = replace(newest, sequence=self._sequence, name=f"frame {self._sequence}")
-                self._complaint = None
-            else:
-                self._complaint = complaint
-            self._news.notify_all()
+            if self._life is life:
+                self._life = None
+                self._change(State.ENDED, "the recording is over")
+                self._news.notify_all()
 
+    def _fail(self, life: Life, error: Exception) -> None:
+        with self._news:
+            life.error, life.failed_at = error, time.monotonic()
+            if self._life is life:
+                self._lose(life, CameraLost(str(error) or type(error).__name__))
 
-class Paced(Camera):
-    """A recording whose frames become available at its own rate, as from a live camera."""
+    # The supervising thread.
 
-    def __init__(self, recording: Camera) -> None:
-        if recording.fps is None:
-            raise CameraError("this video does not state its frame rate, so it cannot be replayed in real time; drop --realtime")
-        self.live = True
-        self.fps = recording.fps
-        self._recording = recording
-        self._period = 1 / recording.fps
-        self._due = time.monotonic()
+    def _supervise(self) -> None:
+        while True:
+            with self._watch:
+                if not self._unpublished and not self._closing:
+                    self._watch.wait(max(0.0, self._due() - time.monotonic()))
+                self._act()
+                changes, self._unpublished = self._unpublished, []
+                is_over = self._closing or self._history.state is State.ENDED
+            for change in changes:
+                if self._listener is not None:
+                    with suppress(Exception):  # a listener's trouble is not the camera's
+                        self._listener(change)
+            if is_over:
+                return
 
-    def read(self) -> Frame | None:
-        """The next frame, once its time has come."""
-        frame = self._recording.read()
-        time.sleep(max(0.0, self._due - time.monotonic()))
-        self._due += self._period
-        return None if frame is None else replace(frame, captured_at=time.monotonic())
+    def _due(self) -> float:
+        """When there is something to decide next, in time.monotonic() seconds."""
+        life = self._life
+        if life is None:
+            return self._attempts.due()
+        if life.camera is None:
+            return life.started + self._open_limit_s
+        share = FAULT_AT / 2 if self._history.state is State.STREAMING else FAULT_AT
+        return self._last_sign(life) + share * self._limit_s
 
-    def close(self) -> None:
-        """Close the recording."""
-        self._recording.close()
+    def _last_sign(self, life: Life) -> float:
+        return max(life.alive_at, self._history.newest_at or 0.0)
+
+    def _act(self) -> None:
+        if self._closing or self._history.state is State.ENDED or time.monotonic() < self._due():
+            return
+        life = self._life
+        if life is None:
+            self._reopen()
+        elif life.camera is None:
+            self._abandon(life, CameraLost(f"it did not open within {self._open_limit_s:.0f} s; check its power and network"))
+        elif self._history.state is State.STREAMING:
+            self._change(State.STALLED, f"no frame for {time.monotonic() - self._last_sign(life):.1f} s")
+        elif life.late_s is not None:
+            self._abandon(life, too_old(life.late_s, self._limit_s))
+        else:
+            silent_s = time.monotonic() - self._last_sign(life)
+            self._abandon(life, CameraLost(f"no frame for {silent_s:.1f} s; check the camera's cable, power and network"))
+
+    def _abandon(self, life: Life, complaint: CameraError) -> None:
+        life.error = complaint
+        self._slot.clear()
+        self._lose(life, complaint)
+
+    def _reopen(self) -> None:
+        hindrance = self._attempts.hindered()
+        self._change(State.REOPENING, hindrance or self._history.why)
+        if hindrance is None:
+            self._begin()
+
+    def _lose(self, life: Life, complaint: CameraError) -> None:
+        self._life = None
+        self._attempts.lost(life)
+        # Nobody has this camera yet: the constructor raises what the first opening brought.
+        self._closing |= self._history.state is State.OPENING and life.camera is None
+        self._slot.complaint = complaint
+        # While reopening goes on, failed attempts are no changes: an outage of a week makes as many records as one of a minute.
+        self._change(State.REOPENING if self._history.state is State.REOPENING else State.LOST, str(complaint))
+        self._news.notify_all()
+
+    def _change(self, after: State, why: str) -> None:
+        change = self._history.change(after, why)
+        if change is not None:
+            self._unpublished.append(change)
+        self._watch.notify_all()

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import deploy
-from deploy.cameras import Unreadable, open_camera, shown
+from deploy.cameras import Unreadable, open_camera, seen_from, shown, without_secrets
 from deploy.cameras.newest import NewestOnly
+from deploy.cameras.settings import CameraSettings
 from deploy.errors import CameraError
 from deploy.preprocess import Picture
 
@@ -73,6 +74,10 @@ def test_realtime_plays_a_video_as_a_live_camera(tmp_path: Path, write_video: Wr
         ("9", r"webcam 9: no such camera or it delivers no picture; this machine has .*video"),
         ("rtsp://anna:secret@127.0.0.1:9/belt", r"rtsp://anna:\*\*\*@127\.0\.0\.1:9/belt: no stream could be opened"),
         ("ftp://camera/belt", r"streams are read from rtsp://"),
+        ("usb:9", r"webcam 9: no such camera or it delivers no picture"),
+        ("usb:/dev/nothing", r"usb:/dev/nothing: no such webcam; give a number or a path below /dev"),
+        ("watch:nothing", r"watch:nothing: No such file or directory"),
+        ("firewire:1", r"firewire:1: no such file or folder; .* or usb:, watch:, gstreamer:, basler:, aravis:, gentl: and what"),
     ],
 )
 def test_what_cannot_be_opened_says_what_to_do(
@@ -85,7 +90,7 @@ def test_what_cannot_be_opened_says_what_to_do(
         open_camera(source)
 
 
-@pytest.mark.parametrize("source", [".", "0"])
+@pytest.mark.parametrize("source", [".", "0", "rtsp://camera/belt", "basler:", "watch:."])
 def test_only_a_video_can_be_replayed(source: str) -> None:
     with pytest.raises(CameraError, match="--realtime replays a video file"):
         open_camera(source, realtime=True)
@@ -111,7 +116,77 @@ def test_opencv_and_ffmpeg_keep_their_own_stories_to_themselves(source: str, tmp
         ("pictures/a@b", "pictures/a@b"),
         ("http://camera/video.cgi?user=anna&pwd=secret&fps=5", "http://camera/video.cgi?user=anna&pwd=***&fps=5"),
         ("http://anna:secret@camera/video?token=a@b", "http://anna:***@camera/video?token=***"),
+        ("rtsp://camera/user=admin_password=secret_channel=1.sdp", "rtsp://camera/user=admin_password=***"),
+        (
+            "gstreamer:rtspsrc location=rtsp://anna:se@cret@cam/a user-pw=secret ! decodebin",
+            "gstreamer:rtspsrc location=rtsp://anna:***@cam/a user-pw=*** ! decodebin",
+        ),
+        (
+            'gstreamer:souphttpsrc location="http://a:secret@b/c" user-pw="my secret"',
+            'gstreamer:souphttpsrc location="http://a:***@b/c" user-pw=***',
+        ),
+        (
+            "gstreamer:x264enc key-int-max=30 ! v4l2src device=/dev/video0",
+            "gstreamer:x264enc key-int-max=30 ! v4l2src device=/dev/video0",
+        ),
+        ("basler:4001", "basler:4001"),
     ],
 )
 def test_a_password_is_never_shown(source: str, expected: str) -> None:
     assert shown(source) == expected
+
+
+def test_a_library_s_message_is_shown_without_a_password() -> None:
+    said = "Could not connect to rtsp://anna:secret@cam/belt (401), user-pw = secret"
+    assert without_secrets(said) == "Could not connect to rtsp://anna:***@cam/belt (401), user-pw = ***"
+
+
+@pytest.mark.parametrize("source", ["folder", "part.png", "shades.avi", "rtsp://camera/belt", "http://camera/belt"])
+def test_settings_of_what_has_none_are_refused(
+    source: str, tmp_path: Path, write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("part.png", "folder/part.png"):
+        cv2.imwrite(str(tmp_path / name), SHADES[0])
+    write_video(tmp_path / "shades.avi", SHADES)
+    with pytest.raises(CameraError, match="exposure, white_balance cannot be set here, only rotation can"):
+        open_camera(source, settings=CameraSettings(exposure=100, white_balance="auto"))
+    if "://" not in source:
+        with open_camera(source, settings=CameraSettings(rotation=90)) as camera:
+            frame = camera.read()
+        assert frame is not None
+        assert frame.picture.shape == (64, 48, 3)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("0", "0"),
+        ("usb:0", "usb:0"),
+        ("rtsp://camera/belt", "rtsp://camera/belt"),
+        ("basler:4001", "basler:4001"),
+        ("gstreamer:videotestsrc", "gstreamer:videotestsrc"),
+        ("belt.mp4", "/station/belt.mp4"),
+        ("/pictures", "/pictures"),
+        ("watch:drop", "watch:/station/drop"),
+        ("watch:/drop", "watch:/drop"),
+        ("gentl:maker.cti#7", "gentl:/station/maker.cti#7"),
+    ],
+)
+def test_what_a_station_names_lies_beside_it(source: str, expected: str) -> None:
+    assert seen_from(Path("/station"), source) == expected
+
+
+@pytest.mark.parametrize("source", ["gstreamer:videotestsrc", "aravis:", "basler:", "gentl:maker.cti"])
+def test_an_absent_sdk_says_what_to_install(source: str) -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('gi', 'pypylon', 'harvesters', 'genicam')))\n"
+        f"from deploy.cameras import open_camera\ntry: open_camera({source!r})\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(deploy.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    install = "apt install python3-gi" if source[0] in "ga" and "gentl" not in source else "pip install 'line-inspector"
+    assert done.stdout.startswith("CameraError ")
+    assert f"install it: {install}" in done.stdout

@@ -1,0 +1,119 @@
+"""Which pictures are worth keeping. This half runs in the loop: it keeps references, copies nothing and encodes nothing."""
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deploy.cameras import Frame
+from deploy.inspector.loop import Step
+from deploy.inspector.part import PartResult
+from deploy.store.rows import Kept, Place
+from deploy.verdict import Verdict
+
+MB = 1_000_000
+IN_SIGHT = 32
+"""Parts whose worst picture is held until their verdict is final; beyond that the one not seen for longest is let go."""
+FAULT_EVERY_S = 60.0
+"""A fault of one kind that comes again sooner gets no pictures: an engine that fails on every frame would fill the disk."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which pictures are kept, and how much disk and memory they may take."""
+
+    good_every: int = 100
+    """One in so many good parts; 0 keeps none. All that are defective or for review are kept."""
+    before_fault: int = 5
+    """Frames kept from just before a fault; the first one after it is kept too."""
+    before_fault_bytes: int = 32 * MB
+    """What these may take in memory, per camera and region."""
+    quota_bytes: int = 10_000 * MB
+    """All pictures together. The oldest good ones make room for others, and only then the oldest of the others."""
+    floor_bytes: int = 1_000 * MB
+    """Free space that pictures leave on the disk: the record itself and the system need it."""
+    waiting_bytes: int = 64 * MB
+    """Pictures in memory that wait for the disk; beyond that they are dropped and counted."""
+    quality: int = 95
+    """Of the JPEG files, 1 to 100."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """A picture worth keeping, of a part or fault that was given the number `record`."""
+
+    record: int
+    place: Place
+    number: int
+    """The part's, or the fault's."""
+    kind: str
+    """good, review, defective, before or after."""
+    frame: Frame
+    at: str
+
+
+class Choice:
+    """Chooses from what the loop reports. Frames are held by reference, so their pictures must not be painted over."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._at: dict[Place, _Watch] = {}
+
+    def choose(self, step: Step, place: Place, rows: Sequence[Kept], at: str) -> list[Shot]:
+        """The pictures to keep now, the most telling first. `rows` are those of the step's parts and faults, in this order."""
+        watch = self._at.setdefault(place, _Watch())
+        records = [row.record for row in rows]
+        shots = []
+        if step.frame is not None:
+            if watch.awaited is not None and not step.faults:
+                record, number = watch.awaited
+                shots.append(Shot(record, place, number, "after", step.frame, at))
+                watch.awaited = None
+            watch.remember(step, self._policy)
+        for part, record in zip(step.parts, records, strict=False):
+            frame = watch.worst.pop(part.part, None)
+            if frame is not None and self._is_wanted(part, watch):
+                shots.append(Shot(record, place, part.part, part.verdict.value.lower(), frame, part.at))
+        now = time.monotonic()
+        for fault, record in zip(step.faults, records[len(step.parts) :], strict=False):
+            if now - watch.faulted.get(fault.kind, float("-inf")) < FAULT_EVERY_S:
+                continue
+            watch.faulted[fault.kind] = now
+            watch.awaited = record, fault.number
+            shots += [Shot(record, place, fault.number, "before", frame, fault.at) for frame in watch.recent]
+            watch.recent.clear()
+        return shots
+
+    def _is_wanted(self, part: PartResult, watch: "_Watch") -> bool:
+        if part.verdict is not Verdict.GOOD:
+            return part.verdict is not Verdict.FAULT  # whose pictures are those around the fault
+        watch.good += 1
+        return self._policy.good_every > 0 and (watch.good - 1) % self._policy.good_every == 0
+
+
+class _Watch:
+    """What is held of one region of one camera."""
+
+    def __init__(self) -> None:
+        self.good = 0
+        self.worst: OrderedDict[int, Frame] = OrderedDict()
+        self.recent: deque[Frame] = deque()
+        self.awaited: tuple[int, int] | None = None
+        """Record and number of the fault whose first frame afterwards is wanted."""
+        self.faulted: dict[str, float] = {}
+
+    def remember(self, step: Step, policy: Policy) -> None:
+        frame = step.frame
+        assert frame is not None
+        for seen in step.seen:
+            if seen.part not in self.worst or seen.so_far.name == frame.name:
+                self.worst[seen.part] = frame
+            self.worst.move_to_end(seen.part)
+        while len(self.worst) > IN_SIGHT:
+            self.worst.popitem(last=False)
+        self.recent.append(frame)
+        while self.recent and (
+            len(self.recent) > policy.before_fault
+            or sum(frame.picture.nbytes for frame in self.recent) > policy.before_fault_bytes
+        ):
+            self.recent.popleft()

@@ -4,6 +4,7 @@ BIN := .venv/bin
 DATASET ?= demo/line
 RUN ?= $(shell ls -td runs/*-[0-9][0-9][0-9][0-9] 2>/dev/null | head -n 1)
 NEW ?=
+TARGET ?=
 BUNDLE ?= $(shell ls -td bundles/*-[0-9]* 2>/dev/null | grep -v partial | head -n 1)
 SOURCE ?= 0
 ARGS ?=
@@ -30,8 +31,9 @@ audit: setup ## Say what is wrong with DATASET=folder before it is trained on.
 train: setup ## Fine-tune on DATASET=folder; more options in ARGS.
 	$(BIN)/pipeline train $(DATASET) $(ARGS)
 
-export: setup ## Export RUN (default: the newest) to a signed bundle for the edge.
-	$(BIN)/pipeline export $(or $(RUN),$(error no run found: train one, or give RUN=runs/NAME-0001)) $(ARGS)
+export: setup ## Export RUN (default: the newest) to a signed bundle; TARGET=jetson, gpu or cpu limits what it holds.
+	$(BIN)/pipeline export $(or $(RUN),$(error no run found: train one, or give RUN=runs/NAME-0001)) \
+		$(if $(TARGET),--target $(TARGET)) $(ARGS)
 
 inspect: setup ## Run BUNDLE (default: the newest) on SOURCE=folder, video or camera index.
 	$(BIN)/inspector run $(or $(BUNDLE),$(error no bundle found: export one, or give BUNDLE=bundles/NAME-1)) $(SOURCE) $(ARGS)

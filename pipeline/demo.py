@@ -27,6 +27,7 @@ WEAK_SOURCE_EPOCHS = 24
 """With the starter weights there is more to learn, and on clean pictures like these it is learned soon."""
 CROP = 256
 PARTS = 240
+INT8_MINUTES = 2.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def run_demo(out: Path) -> Summary:
     metrics = json.loads((run / "metrics.json").read_text())
 
     _heading("3. Export to the edge")
-    bundle = export_run(run, out / "bundles")
+    bundle = export_run(run, out / "bundles", minutes=INT8_MINUTES)
 
     _heading("4. The inspector on the conveyor video")
     inspection = out / "inspection"

@@ -3,14 +3,16 @@
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.table import Table
 
 from deploy.command import console
+from deploy.engines import Engine
 from deploy.engines.onnxruntime import OnnxRuntimeEngine
+from deploy.preprocess import Picture
 from pipeline.evaluation.calibration import NONE
 from pipeline.export.graph import write_onnx
 from pipeline.training.model import InspectionModel
@@ -23,9 +25,8 @@ SIDE = 224
 ROUNDS = 60
 
 
-def milliseconds(engines: dict[str, OnnxRuntimeEngine]) -> dict[str, float]:
-    """Median time of one picture; the engines take turns, so that a busy moment of the machine hits all of them."""
-    frame = np.random.default_rng(0).integers(0, 255, (1, SIDE, SIDE, 3), np.uint8)
+def milliseconds(engines: Mapping[str, Engine], frame: Picture) -> dict[str, float]:
+    """Median time of one picture 1 x H x W x 3; the engines take turns, so that a busy moment of the machine hits all of them."""
     times: dict[str, list[float]] = {name: [] for name in engines}
     for round_number in range(ROUNDS):
         for name, engine in engines.items():
@@ -49,8 +50,7 @@ def main() -> None:
             root = Path(folder)
             write_onnx(model, NONE, spec, root / "fp32.onnx")
             write_smaller(root, noise(4, SIDE, SIDE))
-            taken = milliseconds(
-                {name: OnnxRuntimeEngine(root / f"{name}.onnx") for name in ("fp32", "fp16", "int8-qdq", "int8-cpu")}
-            )
+            names = ("fp32", "fp16", "int8-qdq", "int8-cpu")
+            taken = milliseconds({name: OnnxRuntimeEngine(root / f"{name}.onnx") for name in names}, noise(1, SIDE, SIDE))
         table.add_row(backbone, *(f"{value:.2f} ({value / taken['fp32']:.2f})" for value in taken.values()))
     console.print(table)

@@ -156,8 +156,9 @@ def test_make_user_in_a_folder(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "inspector:x:10001:10001::/data:/usr/sbin/nologin" in (etc / "passwd").read_text()
     assert "video:x:44:inspector" in (etc / "group").read_text()
-    data = (tmp_path / "data").stat()
-    assert (data.st_uid, data.st_gid, data.st_mode & 0o777) == (10001, 10001, 0o750)
+    for folder in ("data", "engines"):
+        data = (tmp_path / folder).stat()
+        assert (data.st_uid, data.st_gid, data.st_mode & 0o777) == (10001, 10001, 0o750)
     for image in ("train", "gpu", "cpu", "jetson"):
         (user,) = stages((DOCKER / f"{image}.Dockerfile").read_text())[-1].every("USER")
         assert user.value == str(data.st_uid)

@@ -61,11 +61,11 @@ def test_the_page_shows_each_image_and_both_wings() -> None:
     assert len(ten) == 10
 
 
-def test_the_stations_inspector_can_change_its_store_only() -> None:
+def test_the_stations_inspector_can_change_its_store_and_engines_only() -> None:
     inspector = compose()["services"]["inspector"]
-    bundle, store = inspector["volumes"]
+    bundle, engines, store = inspector["volumes"]
     assert bundle.endswith(":/bundle:ro")
-    assert store == "store:/data"
+    assert (engines, store) == ("engines:/engines", "store:/data")
     assert inspector["read_only"] is True
     assert inspector["cap_drop"] == ["ALL"]
     assert inspector["security_opt"] == ["no-new-privileges:true"]

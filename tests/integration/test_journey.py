@@ -135,12 +135,40 @@ def test_evaluating_on_what_was_learned_is_told(home: Path, run: Path, line: Pat
 
 def test_bundle_is_complete_and_answers_as_trained(home: Path, bundle: Path) -> None:
     spec = json.loads((bundle / "bundle.json").read_text())
-    assert spec["models"]["fp32"]["gate"]["max_difference"] <= 1e-4
-    assert spec["models"]["fp32"]["gate"]["agreement"] == 1
+    for judged in spec["models"]["fp32"]["engines"].values():
+        assert judged["gate"]["max_difference"] <= 1e-4
+        assert judged["gate"]["agreement"] == 1
     assert set(spec["models"]) | set(spec["left_out"]) == {"fp32", "fp16", "int8-qdq", "int8-cpu"}
     assert all(one["reason"] for one in spec["left_out"].values())
     assert {path.name for path in bundle.iterdir()} == {*spec["files"], "bundle.json", "signature"}
     assert "fp32" in give("inspector", "selftest", bundle, home=home)
+
+
+def test_the_device_chooses_what_is_fastest_there_and_runs_it(bundle: Path, home: Path, line: Path) -> None:
+    said = give("inspector", "install", bundle, home=home)
+    choice = json.loads((bundle.parent / "engines" / bundle.name / "choice.json").read_text())
+    spec = json.loads((bundle / "bundle.json").read_text())
+    assert not spec["models"][choice["precision"]]["engines"][choice["runtime"]]["refused"]
+    assert "chosen" in said
+    give_here("inspector", "run", bundle, line / "good", "--out", home / "chosen", home=home)
+    session = json.loads((home / "chosen" / "summary.json").read_text())["session"]
+    assert session["precision"] == choice["precision"]
+    assert session["engine"].startswith(choice["runtime"].split("-")[0])
+
+
+def test_an_export_for_one_kind_of_device_holds_what_that_runs(run: Path, home: Path) -> None:
+    give_here("pipeline", "export", run, "--target", "cpu", "--name", "pc", "--budget", "20s", home=home)
+    spec = json.loads((home / "bundles" / "pc-1" / "bundle.json").read_text())
+    assert set(spec["models"]) | set(spec["left_out"]) == {"fp32", "int8-cpu"}
+    frontier = json.loads((home / "bundles" / "pc-1" / "frontier.int8-cpu.json").read_text())
+    assert (frontier["chosen"] is not None) == ("int8-cpu" in spec["models"]) or spec["left_out"]["int8-cpu"]["gate"]
+
+
+def test_no_bundle_is_written_without_what_is_required(run: Path, home: Path) -> None:
+    words = ("pipeline", "export", run, "--target", "cpu", "--require", "fp16", "--name", "half", "--budget", "20s")
+    said = give_here(*words, home=home, code=1)
+    assert "fp16 is required, but does not pass: --target cpu has none; no bundle was written" in said
+    assert not list((home / "bundles").glob("half*"))
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.npz", "bundle.json", "report.html"])
@@ -305,7 +333,7 @@ def test_help_has_an_example_for_every_command(name: str, home: Path) -> None:
             "demo-data",
             "demo",
         ),
-        "inspector": ("run", "selftest"),
+        "inspector": ("run", "selftest", "install", "bench", "doctor", "cameras", "capture", "export-records"),
     }[name]
     for one in commands:
         assert one.split()[0] in overview

@@ -93,7 +93,7 @@ def test_thresholds_at_the_ends_stay_there() -> None:
 
 
 def test_fp32_repeats_itself_as_far_as_light_lets_it(tmp_path: Path) -> None:
-    """A network that measures the mean of 1024 pixels: shot noise of a full well of 10,000 electrons moves it by a known amount."""
+    """A network that measures the mean of 1024 pixels: shot noise moves it by a known amount."""
     level, side = 128, 32
     samples = []
     for number in range(40):

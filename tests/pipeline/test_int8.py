@@ -23,11 +23,11 @@ from pipeline.export.gate import noise as apart
 from pipeline.export.gate import refer
 from pipeline.export.graph import write_onnx
 from pipeline.export.int8.frontier import write_frontier
-from pipeline.export.int8.layouts import CPU, TENSORRT, candidates, quantise
+from pipeline.export.int8.layouts import CPU, TENSORRT, Layout, candidates, quantise
 from pipeline.export.int8.noise import multiplications, sensitivities, share_in_int8, together
 from pipeline.export.int8.ranges import METHODS, Histogram, choose, collect
 from pipeline.export.int8.repair import Bench, Search
-from pipeline.export.int8.tune import tune
+from pipeline.export.int8.tune import Tuned, tune
 from tests.pipeline.networks import noise
 from tests.pipeline.test_model import build
 
@@ -102,7 +102,7 @@ def test_multiplications_are_counted_by_hand() -> None:
 
 
 @pytest.mark.parametrize("layout", [TENSORRT, CPU], ids=lambda layout: layout.precision)
-def test_only_what_is_asked_for_is_quantised(graph: onnx.ModelProto, layout) -> None:  # type: ignore[no-untyped-def]
+def test_only_what_is_asked_for_is_quantised(graph: onnx.ModelProto, layout: Layout) -> None:
     nodes = candidates(graph)
     ranges = choose(collect(graph, [node.input[0] for node in nodes], list(noise(2))), "min-max", layout.symmetric)
     in_float = {nodes[3].name, nodes[7].name}
@@ -199,13 +199,14 @@ def test_the_frontier_is_drawn_and_written_down(graph: onnx.ModelProto, bench: B
 
 
 @pytest.mark.parametrize("layout", [TENSORRT, CPU], ids=lambda layout: layout.precision)
-def test_fine_tuning_brings_int8_nearer_to_fp32(graph: onnx.ModelProto, bench: Bench, layout) -> None:  # type: ignore[no-untyped-def]
+def test_fine_tuning_brings_int8_nearer_to_fp32(graph: onnx.ModelProto, bench: Bench, layout: Layout) -> None:
     nodes = candidates(graph)
     wide = choose(collect(graph, [node.input[0] for node in nodes], bench.frames[:8]), "mse", layout.symmetric)
     ranges = {name: (low / 4, high / 4) for name, (low, high) in wide.items()}  # so narrow that there is something to learn
     before, _ = bench.run(quantise(graph, layout, ranges, ()))
     spec = build("mobilenetv3_small_050", height=64)[1].preprocessing()
-    tuned = tune(graph, layout, ranges, (), Pictures(bench.validation.samples, spec), epochs=8, seed=0)
+    pictures = Pictures(bench.validation.samples, spec)
+    tuned = tune(graph, Tuned(graph, ranges), layout, (), pictures, epochs=6, rate=1e-3, seed=0)
     after, _ = bench.run(quantise(tuned.graph, layout, tuned.ranges, ()))
     fp32 = bench.validation.scores
     assert apart(after, fp32) < 0.8 * apart(before, fp32)

@@ -38,6 +38,7 @@ def write_frontier(folder: Path, precision: str, trials: Sequence[Trial], chosen
     left.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     left.set_title("verdicts as FP32's, validation groups", fontsize=10, loc="left")
     _draw(right, [trial.noise for trial in trials], trials, chosen, trials[0].allowed, "allowed")
+    right.set_yscale("log")
     right.set_title("noise against FP32, log-odds", fontsize=10, loc="left")
     canvas.suptitle(f"{precision}: larger is faster; green: chosen, red: refused, triangles: fine-tuned", fontsize=10, color=INK)
     canvas.savefig(folder / f"frontier.{precision}.png", dpi=110)
@@ -45,7 +46,7 @@ def write_frontier(folder: Path, precision: str, trials: Sequence[Trial], chosen
 
 def _draw(axis: Any, values: Sequence[float], trials: Sequence[Trial], chosen: Trial | None, limit: float, name: str) -> None:
     axis.axhline(limit, color=INK, linewidth=1, linestyle="--")
-    axis.annotate(name, (0.01, limit), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
+    axis.annotate(name, (0.99, limit), xycoords=("axes fraction", "data"), va="bottom", ha="right", fontsize=8)
     for value, trial in zip(values, trials, strict=True):
         colour = DEFECTIVE if trial.refused else GOOD if trial is chosen else GREY
         marker = "^" if trial.tuned else "o"

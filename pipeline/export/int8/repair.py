@@ -38,7 +38,7 @@ class Trial:
     """One quantised graph, measured on the validation groups."""
 
     step: str
-    """What the repair did: everything, ranges, in floating point."""
+    """What the repair did: everything, ranges, in floating point, fine-tuned."""
     ranges: str
     in_float: tuple[str, ...]
     """Convolutions left in floating point, the most sensitive first."""

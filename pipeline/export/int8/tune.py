@@ -23,8 +23,6 @@ from pipeline.data.prepare import counting
 from pipeline.export.int8.layouts import Layout, candidates
 from pipeline.export.int8.ranges import Range, Ranges
 
-RATE = 2e-4
-"""Of weights and steps alike."""
 BATCH = 16
 
 
@@ -86,23 +84,33 @@ class _Rounded(nn.Module):
 
 
 def tune(
-    graph: onnx.ModelProto, layout: Layout, ranges: Ranges, in_float: Collection[str], pictures: Pictures, epochs: int, seed: int
+    fp32: onnx.ModelProto,
+    start: Tuned,
+    layout: Layout,
+    in_float: Collection[str],
+    pictures: Pictures,
+    epochs: int,
+    rate: float,
+    seed: int,
 ) -> Tuned:
-    """Fine-tune for the quantisation of all candidates but `in_float`, on augmented pictures of the training groups."""
-    teacher, pupil = _torch(graph), _torch(graph)
+    """Fine-tune for the quantisation of all candidates but `in_float`, on augmented pictures of the training groups.
+
+    `fp32` is the teacher; weights and ranges begin as in `start`, which may be the same graph.
+    """
+    teacher, pupil = _torch(fp32), _torch(start.graph)
     for parameter in teacher.parameters():
         parameter.requires_grad_(False)
-    nodes = [node for node in candidates(graph) if node.name not in in_float]
-    layers = {node.name: _name(pupil, node.name) for node in candidates(graph)}
+    nodes = [node for node in candidates(fp32) if node.name not in in_float]
+    layers = {node.name: _name(pupil, node.name) for node in candidates(fp32)}
     for node in nodes:
-        rounded = _Rounded(pupil.get_submodule(layers[node.name]), ranges[node.input[0]], layout.symmetric)
+        rounded = _Rounded(pupil.get_submodule(layers[node.name]), start.ranges[node.input[0]], layout.symmetric)
         pupil.set_submodule(layers[node.name], rounded)
     steps = [parameter for name, parameter in pupil.named_parameters() if name.endswith(".step")]
     weights = [parameter for name, parameter in pupil.named_parameters() if name.endswith((".weight", ".bias"))]
     torch.manual_seed(seed)
     loader: DataLoader[Any] = DataLoader(pictures, BATCH, shuffle=True, drop_last=len(pictures) > BATCH)
-    optimiser = torch.optim.Adam([{"params": weights, "lr": RATE}, {"params": steps, "lr": RATE / 10}])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [RATE, RATE / 10], total_steps=epochs * len(loader), pct_start=0.1)
+    optimiser = torch.optim.Adam([{"params": weights, "lr": rate}, {"params": steps, "lr": rate / 10}])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [rate, rate / 10], total_steps=epochs * len(loader), pct_start=0.1)
     with counting("fine-tuning for INT8") as show:
         for epoch in range(epochs):
             for number, item in enumerate(loader):
@@ -118,7 +126,7 @@ def tune(
                 schedule.step()
                 show(epoch * len(loader) + number + 1, epochs * len(loader))
     learned = {node.input[0]: cast(_Rounded, pupil.get_submodule(layers[node.name])).span() for node in nodes}
-    return Tuned(_with_weights(graph, pupil, layers), {**ranges, **learned})
+    return Tuned(_with_weights(start.graph, pupil, layers), {**start.ranges, **learned})
 
 
 def _torch(graph: onnx.ModelProto) -> nn.Module:

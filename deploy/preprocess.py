@@ -102,11 +102,10 @@ def letterbox_placement(height: int, width: int, spec: Preprocessing) -> tuple[i
 def letterbox(picture: Picture, spec: Preprocessing) -> Picture:
     """Resize H x W x 3 with its aspect ratio kept and pad to the input size: squashing would change the part's geometry."""
     top, left, height, width = letterbox_placement(picture.shape[0], picture.shape[1], spec)
-    framed = np.full((spec.height, spec.width, 3), spec.pad_bgr, np.uint8)
     shrinks = height < picture.shape[0]
     resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    framed[top : top + height, left : left + width] = resized
-    return framed
+    borders = (top, spec.height - top - height, left, spec.width - left - width)
+    return np.asarray(cv2.copyMakeBorder(resized, *borders, cv2.BORDER_CONSTANT, value=spec.pad_bgr), np.uint8)
 
 
 def unletterbox(plane: npt.NDArray[np.float32], height: int, width: int, spec: Preprocessing) -> npt.NDArray[np.float32]:

@@ -1,30 +1,153 @@
-"""`station.yaml`: what one inspection point is called and which camera looks at it."""
+"""`station.yaml`: one inspection point, with its cameras, their regions, the bundle that decides and what is recorded."""
 
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from deploy.cameras import seen_from
+from deploy.cameras.settings import CameraSettings
 from deploy.errors import StationError
 
 SUFFIXES = frozenset({".yaml", ".yml"})
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
+Pixel = Annotated[int, Field(ge=0, le=100_000)]
+MB = 1_000_000
 
 
-class Station(BaseModel):
-    """One inspection point."""
-
+class _Section(BaseModel):
     # A webcam's number and a name such as 7 are numbers to YAML. Values stay out of messages: an address may hold a password.
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, hide_input_in_errors=True)
 
+
+class RegionSection(_Section):
+    """A part of a camera's picture in which parts are looked for."""
+
+    name: str = Field(pattern=NAME, description="what it is called in records: letters, digits, - and _, at most 40")
+    roi: tuple[Pixel, Pixel, Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] | None = Field(
+        None, description="left, top, width and height in pixels of the camera's picture, at least 8 wide and high"
+    )
+    polygon: tuple[tuple[Pixel, Pixel], ...] | None = Field(
+        None,
+        min_length=3,
+        max_length=200,
+        description="corners as x, y in pixels of the camera's picture, in place of roi; what lies outside is blanked",
+    )
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> "RegionSection":
+        if (self.roi is None) == (self.polygon is None):
+            raise ValueError("needs either roi or polygon")
+        return self
+
+
+class ChecksSection(_Section):
+    """Pictures that are a fault of the camera and get no verdict; what is left out is not checked."""
+
+    black_below: float | None = Field(
+        None, gt=0, le=255, description="grey value 0..255; a picture of which 99 % is darker is black: 16 suits most cameras"
+    )
+    glare_above: float | None = Field(
+        None, ge=0, lt=1, description="largest share of the picture, 0..1, that may be over-exposed (250 of 255 or more)"
+    )
+    blurred_below: float | None = Field(
+        None, gt=0, description="least sharpness, in squared grey steps, as `inspector capture` shows it for this camera"
+    )
+    frozen_s: float | None = Field(
+        None, gt=0, le=3600, description="so many seconds of identical pictures are a frozen camera; for network cameras above 2"
+    )
+
+
+class CameraSection(_Section):
+    """One camera and what it looks at."""
+
+    name: str = Field("", pattern=f"{NAME}|^$", description="what it is called in records: letters, digits, - and _, at most 40")
+    source: str = Field(
+        min_length=1,
+        repr=False,
+        description="webcam number, rtsp:// or http:// address, what `inspector cameras` lists, or a video or folder of pictures "
+        "relative to this file",
+    )
+    settings: CameraSettings = Field(CameraSettings(), description="exposure, gain, white_balance, pixel_format, rotation")
+    limit_s: float = Field(2.0, ge=0.2, le=60, description="seconds without a frame after which the camera is lost")
+    max_age_ms: float = Field(500, ge=1, le=60_000, description="milliseconds; a frame older when it is judged is a fault")
+    checks: ChecksSection = Field(ChecksSection(), description="what makes a picture a fault of the camera")
+    parts: Literal["whole", "belt"] = Field("whole", description="whole: a frame is one part; belt: parts travel through it")
+    crop: int | None = Field(
+        None, ge=32, le=4096, description="side in pixels of the square around each part on a belt; 256 when left out"
+    )
+    regions: tuple[RegionSection, ...] = Field((), max_length=16, description="where parts are; the whole picture when left out")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "CameraSection":
+        if self.crop is not None and self.parts == "whole":
+            raise ValueError("has a crop, which is for parts on a belt; add parts: belt, or take crop out")
+        _all_differ("regions", [region.name for region in self.regions])
+        return self
+
+
+class PicturesSection(_Section):
+    """Which pictures are kept: all defective and review ones, and some of the good ones and around faults."""
+
+    good_every: int = Field(100, ge=0, le=1_000_000, description="one in so many good parts; 0 keeps none")
+    before_fault: int = Field(5, ge=0, le=100, description="frames kept from just before a fault")
+    quota_mb: int = Field(10_000, ge=1, le=10_000_000, description="megabytes that all pictures may take; the oldest make room")
+    leave_free_mb: int = Field(1_000, ge=0, le=10_000_000, description="megabytes that pictures leave free on the disk")
+    quality: int = Field(95, ge=1, le=100, description="of the JPEG files, 1 to 100")
+
+
+class RecordSection(_Section):
+    """Where the record goes and how much of it is kept."""
+
+    folder: str = Field("", description="folder relative to this file; inspections/<name> when left out")
+    pictures: PicturesSection = Field(PicturesSection(), description="which pictures are kept")
+
+
+class Station(_Section):
+    """One inspection point."""
+
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$",
+        pattern=NAME,
         description="what the station is called in records and file names: letters, digits, - and _, at most 40",
     )
     camera: str = Field(
-        min_length=1,
+        "",
         repr=False,
-        description="webcam number, rtsp:// or http:// address, or a video or folder of pictures relative to this file",
+        description="webcam number, rtsp:// or http:// address, or a video or folder of pictures relative to this file; for more "
+        "than a source, cameras in its place",
     )
+    cameras: tuple[CameraSection, ...] = Field((), max_length=16, description="the cameras, each with name and source")
+    bundle: str | None = Field(None, min_length=1, description="folder of the bundle, relative to this file; for run and reload")
+    trusted_key: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="public key that must have signed the bundle: the line in signing_key.pub"
+    )
+    engine: Literal["onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt"] | None = Field(
+        None, description="what runs the bundle; what `inspector install` chose when left out"
+    )
+    precision: Literal["fp32", "fp16", "int8-qdq", "int8-cpu"] | None = Field(
+        None, description="which model of the bundle; what `inspector install` chose when left out"
+    )
+    deadline_ms: float | None = Field(
+        None, ge=1, le=60_000, description="milliseconds from capture to verdict; a part decided later is a FAULT"
+    )
+    record: RecordSection = Field(RecordSection(), description="where the record goes, and which pictures are kept")
+
+    @field_validator("camera")
+    @classmethod
+    def _named(cls, camera: str) -> str:
+        if not camera:
+            raise ValueError("is empty")
+        return camera
+
+    @model_validator(mode="after")
+    def _has_cameras(self) -> "Station":
+        if self.camera and self.cameras:
+            raise ValueError("has both camera and cameras; keep one of them")
+        if len(self.cameras) > 1 and not all(camera.name for camera in self.cameras):
+            raise ValueError("has several cameras, one of them without a name; give each a name")
+        _all_differ("cameras", [camera.name for camera in self.cameras])
+        return self
 
 
 def is_station(source: str) -> bool:
@@ -33,7 +156,10 @@ def is_station(source: str) -> bool:
 
 
 def load_station(path: Path) -> Station:
-    """Read and check a `station.yaml`. Raises StationError for one that is missing, no YAML, or has a wrong or unknown key."""
+    """Read and check a `station.yaml`. Raises StationError for one that is missing, no YAML, or has a wrong or unknown key.
+
+    `cameras` is filled from the short form `camera`, and `camera` with the first camera's source; paths are seen from here.
+    """
     keys = ", ".join(Station.model_fields)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -51,20 +177,54 @@ def load_station(path: Path) -> Station:
     try:
         station = Station.model_validate(content)
     except ValidationError as error:
-        raise StationError(f"{path}: {_first_complaint(error, keys)}") from None
-    if station.camera.isdecimal() or "://" in station.camera:
-        return station
-    return station.model_copy(update={"camera": str(path.parent / station.camera)})
+        raise StationError(f"{path}: {_first_complaint(error)}") from None
+    if not station.camera and not station.cameras:
+        raise StationError(f"{path}: the key camera is missing; add it: {Station.model_fields['camera'].description}")
+    return _seen_from(path.parent, station)
 
 
-def _first_complaint(error: ValidationError, keys: str) -> str:
+def _seen_from(folder: Path, station: Station) -> Station:
+    cameras = station.cameras or (CameraSection(source=station.camera),)
+    cameras = tuple(camera.model_copy(update={"source": seen_from(folder, camera.source)}) for camera in cameras)
+    record = station.record.model_copy(update={"folder": str(folder / (station.record.folder or f"inspections/{station.name}"))})
+    changes: dict[str, Any] = {"camera": cameras[0].source, "cameras": cameras, "record": record}
+    if station.bundle is not None:
+        changes["bundle"] = str(folder / station.bundle)
+    return station.model_copy(update=changes)
+
+
+def _all_differ(what: str, names: list[str]) -> None:
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f"has {what} of the same name {min(twice)!r}; give each its own")
+
+
+def _first_complaint(error: ValidationError) -> str:
     first = error.errors(include_input=False)[0]
-    key = ".".join(map(str, first["loc"]))
+    place, section = first["loc"], _section(first["loc"][:-1])
+    while section is None and len(place) > 1:  # within the parts of a value, such as the numbers of a roi
+        place = place[:-1]
+        section = _section(place[:-1])
+    where, key = ".".join(map(str, place)), str(place[-1]) if place else ""
     if first["type"] == "invalid_key":  # pydantic names `on` as 1
+        keys = ", ".join(section.model_fields) if section else "text"
         return f"found a key that is no text to YAML (a number, a date, or on, off, yes, no); expected {keys}; take it out"
-    field = Station.model_fields.get(key)
-    if field is None:
-        return f"found the unknown key {key}; expected {keys}; correct its spelling or take it out"
-    if first["type"] == "missing":
-        return f"the key {key} is missing; add it: {field.description}"
-    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}; expected {field.description}"
+    if first["type"] == "extra_forbidden" and section is not None:
+        return f"found the unknown key {where}; expected {', '.join(section.model_fields)}; correct its spelling or take it out"
+    field = section.model_fields.get(key) if section else None
+    if first["type"] == "missing" and field is not None:
+        return f"the key {where} is missing; add it: {field.description}"
+    if first["type"] == "value_error" and field is None:
+        return f"{where or 'the station'} {str(first['msg']).removeprefix('Value error, ')}"
+    said = f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    return f"{said}; expected {field.description}" if field is not None else said
+
+
+def _section(location: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The model whose keys stand at a place in the file; None for a place that is no section."""
+    sections: dict[str, type[BaseModel]] = {
+        **{"cameras": CameraSection, "regions": RegionSection, "settings": CameraSettings, "checks": ChecksSection},
+        **{"record": RecordSection, "pictures": PicturesSection},
+    }
+    names = [one for one in location if isinstance(one, str)]
+    return sections.get(names[-1]) if names else Station

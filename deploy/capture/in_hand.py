@@ -4,8 +4,8 @@ import time
 
 from deploy.cameras import Camera, Frame, Unreadable
 from deploy.cameras.folder import PictureFolder
-from deploy.cameras.newest import PATIENCE_S
-from deploy.errors import CameraLost
+from deploy.cameras.newest import PATIENCE_S, NothingYet
+from deploy.errors import CameraLost, StaleFrame
 from deploy.sharpness import sharpness
 
 
@@ -35,7 +35,9 @@ class InHand:
             return
         try:
             frame = self._camera.read()
-        except CameraLost as error:
+        except NothingYet:  # it waits for its trigger
+            return
+        except (CameraLost, StaleFrame) as error:
             self._lose(str(error))
         except Unreadable as error:
             self.skipped = str(error)

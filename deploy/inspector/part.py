@@ -57,7 +57,8 @@ class PartSoFar:
 
     def __init__(self, part: int, thresholds: Thresholds) -> None:
         self._part = part
-        self._thresholds = thresholds
+        self.thresholds = thresholds
+        """By which `result` decides."""
         self._highest: list[float] = []
         self._views = self._faults = 0
         self._age_ms = 0.0
@@ -81,12 +82,13 @@ class PartSoFar:
         if view.probability == self._highest[0]:
             self._worst = view
 
-    def result(self) -> PartResult:
-        """The verdict by what was seen so far. At least one view must have been added."""
+    def result(self, missed: str | None = None) -> PartResult:
+        """The verdict by what was seen so far, or a FAULT with what was `missed`. At least one view must have been added."""
         assert self._first is not None
         assert self._last is not None
         probability = part_probability(self._highest) if self._views > 0 and self._views >= self._faults else None
-        verdict = Verdict.FAULT if probability is None else decide(probability, self._thresholds)
+        probability = probability if missed is None else None
+        verdict = Verdict.FAULT if probability is None else decide(probability, self.thresholds)
         shown = self._worst or self._first
         return PartResult(
             part=self._part,
@@ -100,7 +102,7 @@ class PartSoFar:
             peak=shown.peak,
             age_ms=self._age_ms,
             at=now_utc(),
-            reason=self._reason if verdict is Verdict.FAULT else None,
+            reason=(missed or self._reason) if verdict is Verdict.FAULT else None,
         )
 
 

@@ -1,27 +1,22 @@
 """What a session leaves behind: the closing table, `summary.json` and `parts.csv`."""
 
-import csv
-import io
 import json
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deploy.errors import StationError
 from deploy.files import write_whole
 from deploy.inspector.tally import Tally
-from deploy.store import Session
+from deploy.store import Session, Store
+from deploy.store.export import export_records
 from deploy.verdict import Verdict
 
 STYLES = {Verdict.GOOD: "green", Verdict.DEFECTIVE: "bold red", Verdict.REVIEW: "yellow", Verdict.FAULT: "bold magenta"}
-
-PART_COLUMNS = (
-    *("session", "part", "at", "verdict", "probability", "views", "faults", "first_frame", "last_frame", "name"),
-    *("peak_x", "peak_y", "age_ms", "reason"),
-)
 
 
 def counters(tally: Tally) -> Text:
@@ -50,13 +45,15 @@ def closing_table(tally: Tally) -> Table:
     return table
 
 
-def summary(tally: Tally, session: Session, ended_by: str, views_dropped: int, rows_lost: int) -> dict[str, Any]:
+def summary(tally: Tally, session: Session, store: Store, ended_by: str, films_dropped: int) -> dict[str, Any]:
     """The content of `summary.json`.
 
     `parts`, `verdicts` (parts by verdict), `faults`, `frames_seen`, `frames_dropped`, `latency_ms` (`p50`, `p99`: capture to
-    decision over the last 10 000 frames; null without frames), `ended_by` (`recording` or `user`), `session` (what decided:
-    bundle, version, bundle_sha256, signed_by, precision, accept, reject, source, engine), `store` (`views_dropped`,
-    `rows_lost`: rows that the disk did not take).
+    decision over the last 10 000 frames; null without frames), `cameras` (by name: `captured` by the camera's own count, and
+    where these frames went: `judged`, `dropped`, `faulted`), `ended_by` (`recording` or `user`), `session` (what decided last:
+    bundle, version, bundle_sha256, signed_by, precision, accept, reject, source, engine), `store` (`views_dropped`, `rows_lost`:
+    rows that the disk did not take), `pictures` (`saved`, `dropped`: of those worth keeping), `films` (`dropped`: frames that are
+    not in the annotated films).
     """
     return {
         "parts": tally.parts,
@@ -65,21 +62,39 @@ def summary(tally: Tally, session: Session, ended_by: str, views_dropped: int, r
         "frames_seen": tally.frames_seen,
         "frames_dropped": tally.frames_dropped,
         "latency_ms": {"p50": tally.latency_ms(50), "p99": tally.latency_ms(99)},
+        "cameras": {name: asdict(account) for name, account in tally.cameras.items()},
         "ended_by": ended_by,
         "session": asdict(session),
-        "store": {"views_dropped": views_dropped, "rows_lost": rows_lost},
+        "store": {"views_dropped": store.views_dropped, "rows_lost": store.rows_lost},
+        "pictures": {"saved": store.pictures_saved, "dropped": store.pictures_dropped},
+        "films": {"dropped": films_dropped},
     }
 
 
-def write_summary(path: Path, content: dict[str, Any]) -> None:
-    """Write `summary.json`."""
-    write_whole(path, json.dumps(content, indent=2) + "\n")
+def leave_record(out: Path, tally: Tally, session: Session, store: Store, ended_by: str, films_dropped: int) -> None:
+    """Write `parts.csv`, one row for each part with the columns of `inspector export-records`, and `summary.json`.
+
+    The store must be closed. Raises StationError where the disk does not take them.
+    """
+    try:
+        if store.session is not None:  # else no row ever reached the disk
+            export_records(store.path, out / "parts.csv", store.session)
+        content = summary(tally, session, store, ended_by, films_dropped)
+        write_whole(out / "summary.json", json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise StationError(f"{out}: the summary cannot be written ({error.strerror}); free some space on this disk") from error
 
 
-def write_parts(path: Path, parts: Iterable[dict[str, Any]]) -> None:
-    """Write `parts.csv`: one row for each part, as the store has it."""
-    rows = io.StringIO(newline="")
-    table = csv.DictWriter(rows, PART_COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(parts)
-    write_whole(path, rows.getvalue())
+def conclude(console: Console, out: Path, tally: Tally, store: Store, complaints: list[str]) -> None:
+    """Print the closing table, and what is missing in the record."""
+    console.print(closing_table(tally))
+    p50, p99 = tally.latency_ms(50), tally.latency_ms(99)
+    console.print(f"frames {tally.frames_seen}, dropped {tally.frames_dropped}, faults {tally.faults}", highlight=False)
+    if p50 is not None and p99 is not None:
+        console.print(f"capture to decision {p50:.1f} ms (p50), {p99:.1f} ms (p99)", highlight=False)
+    if store.rows_lost or store.views_dropped:
+        lost = f"not in the record: {store.rows_lost} parts and faults, {store.views_dropped} views of parts"
+        complaints = [f"{lost}; {store.trouble or 'the disk did not keep up'}", *complaints]
+    for complaint in complaints:
+        console.print(complaint, style="bold red", markup=False)
+    console.print(f"record in {out}: store.sqlite, parts.csv, summary.json", highlight=False, markup=False, soft_wrap=True)

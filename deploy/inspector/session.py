@@ -1,53 +1,44 @@
-"""One session of the inspector: check the bundle on this device, open what is needed, run the loop, leave the record."""
+"""One session of the inspector: check the bundle on this device, open what is needed, run the loop, leave the record.
 
+Two threads work: the hot one judges and hands over; the main one sees to the screen, the terminal, signals and reloads.
+"""
+
+import queue
+import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.live import Live
 
-from deploy.bundle import Bundle, load_bundle, sha256_of
 from deploy.cameras import Camera, open_camera, shown
-from deploy.engines import Engine, open_engine
-from deploy.errors import StationError
-from deploy.inspector.annotate import annotate, not_ready
-from deploy.inspector.film import Film, Pictures, Video
-from deploy.inspector.locate import Belt, Locator, WholePicture
+from deploy.cameras.checks import Checks, PictureCheck
+from deploy.cameras.newest import NewestOnly
+from deploy.cameras.state import Change
+from deploy.inspector.arrivals import Arrivals
+from deploy.inspector.counts import counts_shown
+from deploy.inspector.drawing import drawing_of
+from deploy.inspector.gallery import Gallery
+from deploy.inspector.judge import Judge, open_judge
 from deploy.inspector.loop import inspect
-from deploy.inspector.report import closing_table, counters, summary, write_parts, write_summary
+from deploy.inspector.reload import Reloading
+from deploy.inspector.report import conclude, leave_record
+from deploy.inspector.running import announced
+from deploy.inspector.settings import CameraWanted, Settings, reloaded
+from deploy.inspector.spot import Limits, spot
 from deploy.inspector.tally import Tally
-from deploy.inspector.track import EveryFrame, OnBelt, Tracker
-from deploy.inspector.window import Window
-from deploy.selftest import check_golden
+from deploy.inspector.watch import Watch
 from deploy.stop import stop_on_signal
-from deploy.store import Session, Store
+from deploy.store import Place, Session, Store
 
-LINE_EVERY_S = 5.0
-"""How often the counts are printed where there is no terminal to update."""
+TICK_S = 0.1
+"""How often the main thread sees to its things."""
+SWITCH_S = 0.001
+"""Threads give way to each other so often: a reload must not hold up a frame by Python's usual 5 ms, again and again."""
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What the user asked for."""
-
-    bundle: Path
-    source: str
-    out: Path | None
-    """Where the record goes; None: `inspections/<bundle name>`."""
-    annotate: Path | None
-    """Where annotated pictures or the film go."""
-    show: bool
-    crop: int | None
-    """Side in pixels of the square around each part on a belt; None: every frame is one part."""
-    precision: str
-    engine: str
-    max_age_ms: float
-    realtime: bool
-    trusted_key: str | None
+Changes = queue.SimpleQueue[tuple[str, Change]]
 
 
 def run_session(settings: Settings, console: Console) -> bool:
@@ -55,118 +46,168 @@ def run_session(settings: Settings, console: Console) -> bool:
 
     Raises BundleError, EngineError, CameraError or StationError before the first frame when something is not as it must be.
     """
-    bundle = load_bundle(settings.bundle, settings.trusted_key)
-    engine = open_engine(bundle, settings.precision, settings.engine)
-    check_golden(bundle, engine, settings.precision)
-    thresholds = bundle.model(settings.precision).thresholds
-    session = _describe(bundle, engine, settings)
-    out = settings.out or Path("inspections") / bundle.spec.name
-    tally = Tally()
+    judge = _judge(settings)
+    sources = ", ".join(shown(camera.source) for camera in settings.cameras)
+    out = settings.out or Path("inspections") / judge.bundle.spec.name
+    tally, changes = Tally(), Changes()
+    stopping = False
 
     with ExitStack() as stack:
-        camera = stack.enter_context(open_camera(settings.source, settings.realtime))
-        window = Window(pause_ms=1 if camera.fps else 300) if settings.show else None
-        film = _film(settings.annotate, settings.source, camera)
-        store = Store(out / "store.sqlite", session)
+        cameras = _open_all(settings, changes)
+        arrivals = Arrivals(cameras)
+        stack.callback(arrivals.close)
+        is_live = any(camera.live for camera in cameras)
+        gallery = Gallery(settings, cameras)
+        stack.callback(gallery.let_go)
+        session = _describe(judge, sources)
+        store = Store(out / "store.sqlite", session, settings.policy if is_live else None)
         stack.callback(store.close)
-        if window is not None:
-            stack.callback(window.close)
-        if film is not None:
-            stack.callback(film.close)
+        if judge.note:
+            console.print(judge.note, highlight=False, markup=False, soft_wrap=True)
+        stack.enter_context(_switching_often())
         interrupted = stack.enter_context(stop_on_signal())
-        show_counts = stack.enter_context(_counts_shown(tally, console))
-        locator, tracker = _gate(settings.crop)
-        closed = threading.Event()
-        for step in inspect(
-            *(camera, locator, tracker, engine, bundle.spec.preprocessing, thresholds, settings.max_age_ms),
-            lambda: interrupted.is_set() or closed.is_set(),
-        ):
-            store.add(step)
-            tally.add(step)
+        show_counts = stack.enter_context(counts_shown(tally, console))
+        reloading = Reloading(
+            judge, out, lambda bundle: _judge(reloaded(settings, bundle)), lambda message: store.note("bundle", message)
+        )
+        stack.enter_context(reloading.on_signal())
+        stack.enter_context(announced(out))
+        watches = [_watch(wanted, camera, settings) for wanted, camera in zip(settings.cameras, cameras, strict=True)]
+        work = _Work(arrivals, watches, reloading, store, tally, gallery, sources)
+        stack.callback(work.end)
+        work.start()
+        while not work.done.wait(0 if gallery.window else TICK_S) or (gallery.is_behind and not stopping):
+            stopping = stopping or interrupted.is_set() or not gallery.show(tally, TICK_S)
+            if stopping:
+                work.stopping.set()
+            reloading.look()
+            _note_changes(store, changes)
             tally.record_trouble = store.trouble
             show_counts()
-            if step.frame is not None and (film is not None or window is not None):
-                drawn = annotate(step.frame.picture, step.seen, tally, bundle.spec.preprocessing)
-                if film is not None:
-                    film.add(step.frame, drawn)
-                if window is not None and not window.show(drawn):
-                    closed.set()
-            elif window is not None and tally.complaint and not window.show(not_ready(tally)):
-                closed.set()
-    ended_by = "user" if interrupted.is_set() or closed.is_set() else "recording"
+        work.end()
+        _note_changes(store, changes)
+        for watch, camera in zip(watches, cameras, strict=True):
+            captured = camera.figures().captured if isinstance(camera, NewestOnly) else watch.last
+            tally.close(watch.camera, captured, watch.last)
+        gallery.finish()
+    if work.error is not None:
+        raise work.error
+    ended_by = "user" if stopping else "recording"
 
-    console.print(closing_table(tally))
-    _leave_record(out, tally, session, store, ended_by)
-    _conclude(console, out, tally, store, film)
-    return camera.live or not interrupted.is_set()
+    leave_record(out, tally, _describe(reloading.judge, sources), store, ended_by, gallery.dropped)
+    conclude(console, out, tally, store, gallery.complaints())
+    return is_live or not interrupted.is_set()
 
 
-def _describe(bundle: Bundle, engine: Engine, settings: Settings) -> Session:
-    thresholds = bundle.model(settings.precision).thresholds
+class _Work:
+    """The hot thread."""
+
+    def __init__(
+        self,
+        arrivals: Arrivals,
+        watches: Sequence[Watch],
+        reloading: Reloading,
+        store: Store,
+        tally: Tally,
+        gallery: Gallery,
+        sources: str,
+    ) -> None:
+        self.done, self.stopping = threading.Event(), threading.Event()
+        self.error: BaseException | None = None
+        self._arrivals, self._watches, self._reloading = arrivals, watches, reloading
+        self._store, self._tally, self._gallery, self._sources = store, tally, gallery, sources
+        self._thread = threading.Thread(target=self._run, name="inspect", daemon=True)
+
+    def start(self) -> None:
+        """Begin to judge."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Judge no more, and close the cameras; again is fine."""
+        self.stopping.set()
+        self._gallery.give_way()
+        self._thread.join(5)  # an engine that hangs for longer is left behind
+        self._arrivals.close()
+
+    def _run(self) -> None:
+        judge = self._reloading.judge
+        try:
+            for turn in inspect(self._arrivals, self._watches, self._reloading.current, self.stopping.is_set):
+                if turn is None:
+                    continue
+                if turn.judge is not judge:
+                    judge = turn.judge
+                    self._store.reload(_describe(judge, self._sources))
+                for region, step in turn.steps.items():
+                    self._store.add(step, Place(turn.camera, region))
+                self._tally.add(turn)
+                if self._gallery.is_wanted and (drawing := drawing_of(turn, self._tally)) is not None:
+                    self._gallery.add(turn.camera, drawing)
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.done.set()
+
+
+def _judge(settings: Settings) -> Judge:
+    return open_judge(settings.bundle, settings.trusted_key, settings.precision, settings.engine)
+
+
+def _describe(judge: Judge, sources: str) -> Session:
+    bundle = judge.bundle
     return Session(
         bundle=bundle.spec.name,
         version=bundle.spec.version,
-        bundle_sha256=sha256_of(bundle.path / "bundle.json"),
+        bundle_sha256=judge.bundle_sha256,
         signed_by=bundle.signed_by,
-        precision=settings.precision,
-        accept=thresholds.accept,
-        reject=thresholds.reject,
-        source=shown(settings.source),
-        engine=engine.name,
+        precision=judge.precision,
+        accept=judge.thresholds.accept,
+        reject=judge.thresholds.reject,
+        source=sources,
+        engine=judge.engine.name,
     )
 
 
-def _gate(crop: int | None) -> tuple[Locator, Tracker]:
-    return (WholePicture(), EveryFrame()) if crop is None else (Belt(crop), OnBelt())
+def _open_all(settings: Settings, changes: Changes) -> list[Camera]:
+    """All at once: a network camera takes a second or more. Those that open are closed again when another one does not."""
 
+    def opened(wanted: CameraWanted) -> Camera:
+        def listener(change: Change) -> None:
+            changes.put((wanted.name, change))
 
-def _film(folder: Path | None, source: str, camera: Camera) -> Film | None:
-    if folder is None:
-        return None
-    origin, target = Path(source).resolve(), folder.resolve()
-    if (origin.is_dir() and (target == origin or origin in target.parents)) or target / "annotated.mp4" == origin:
-        raise StationError(f"--annotate {folder} could overwrite the source {source}; give another folder")
-    is_video = camera.live or camera.fps is not None
-    return Video(folder, camera.fps) if is_video else Pictures(folder)
+        return open_camera(wanted.source, settings.realtime, wanted.settings, wanted.limit_s, listener)
 
-
-def _leave_record(out: Path, tally: Tally, session: Session, store: Store, ended_by: str) -> None:
+    with ThreadPoolExecutor(len(settings.cameras)) as together:
+        futures = [together.submit(opened, wanted) for wanted in settings.cameras]
     try:
-        write_parts(out / "parts.csv", store.parts())
-        write_summary(out / "summary.json", summary(tally, session, ended_by, store.views_dropped, store.rows_lost))
-    except OSError as error:
-        raise StationError(f"{out}: the summary cannot be written ({error.strerror}); free some space on this disk") from error
+        return [future.result() for future in futures]
+    except BaseException:
+        for future in futures:
+            if future.exception() is None:
+                future.result().close()
+        raise
 
 
-def _conclude(console: Console, out: Path, tally: Tally, store: Store, film: Film | None) -> None:
-    p50, p99 = tally.latency_ms(50), tally.latency_ms(99)
-    console.print(f"frames {tally.frames_seen}, dropped {tally.frames_dropped}, faults {tally.faults}", highlight=False)
-    if p50 is not None and p99 is not None:
-        console.print(f"capture to decision {p50:.1f} ms (p50), {p99:.1f} ms (p99)", highlight=False)
-    if store.rows_lost or store.views_dropped:
-        lost = f"not in the record: {store.rows_lost} parts and faults, {store.views_dropped} views of parts"
-        console.print(f"{lost}; {store.trouble or 'the disk did not keep up'}", style="bold red", markup=False)
-    if isinstance(film, Pictures) and film.unsaved:
-        console.print(f"{film.unsaved} annotated pictures could not be saved; check the disk", style="bold red")
-    console.print(f"record in {out}: store.sqlite, parts.csv, summary.json", highlight=False, markup=False, soft_wrap=True)
+def _watch(wanted: CameraWanted, camera: Camera, settings: Settings) -> Watch:
+    limits = Limits(wanted.max_age_ms, settings.deadline_ms) if camera.live else None
+    spots = [spot(region, wanted.crop, limits) for region in wanted.regions]
+    return Watch(wanted.name, spots, None if wanted.checks == Checks() else PictureCheck(wanted.checks))
+
+
+def _note_changes(store: Store, changes: Changes) -> None:
+    while True:
+        try:
+            name, change = changes.get_nowait()
+        except queue.Empty:
+            return
+        store.note("camera", f"{name}: {change.after.value}: {change.why}".removeprefix(": "))
 
 
 @contextmanager
-def _counts_shown(tally: Tally, console: Console) -> Iterator[Callable[[], None]]:
-    """Counts that change in place on a terminal, and a line now and then in a log."""
-    every_s = 0.25 if console.is_terminal else LINE_EVERY_S
-    due = time.monotonic() + every_s
-
-    with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else ExitStack() as live:
-
-        def show() -> None:
-            nonlocal due
-            if time.monotonic() < due:
-                return
-            due = time.monotonic() + every_s
-            if isinstance(live, Live):
-                live.update(counters(tally), refresh=True)
-            else:
-                console.print(counters(tally), soft_wrap=True)
-
-        yield show
+def _switching_often() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)

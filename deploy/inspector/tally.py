@@ -1,43 +1,85 @@
 """Running counts of a session: what the terminal shows and `summary.json` keeps."""
 
+import threading
 from collections import Counter, deque
+from dataclasses import dataclass
 
 import numpy as np
 
-from deploy.inspector.loop import Step
+from deploy.inspector.watch import Turn
 from deploy.verdict import Verdict
 
 LATENCIES_KEPT = 10_000
 """Frames over which latencies are ranked: some minutes of a camera, and a bound on memory that holds for months."""
 
 
+@dataclass
+class Account:
+    """Where the frames of one camera went."""
+
+    captured: int = 0
+    """Frames that it delivered, by its own count; known when it is closed."""
+    judged: int = 0
+    dropped: int = 0
+    """Nobody looked at them: a newer one came first, or the session ended."""
+    faulted: int = 0
+    """They should have been judged and could not be."""
+
+
 class Tally:
-    """Counts of one session."""
+    """Counts of one session. One thread adds, any may look."""
 
     def __init__(self) -> None:
         self.frames_seen = 0
         self.frames_dropped = 0
         self.faults = 0
         self.verdicts = Counter(dict.fromkeys(Verdict, 0))
-        self.complaint: str | None = None
-        """What keeps the camera from delivering now."""
+        self.cameras: dict[str, Account] = {}
         self.record_trouble: str | None = None
         """What keeps the record from being written now."""
+        self._complaints: dict[str, str] = {}
         self._latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
+        self._lock = threading.Lock()
 
-    def add(self, step: Step) -> None:
-        """Count one step."""
-        self.frames_dropped += step.dropped
-        self.faults += len(step.faults)
-        self.verdicts.update(part.verdict for part in step.parts)
-        if step.frame is not None:
-            self.frames_seen += 1
-            self.complaint = None
-        for fault in step.faults:
-            if fault.kind == "camera":
-                self.complaint = fault.message
-        if step.latency_ms is not None:
-            self._latencies_ms.append(step.latency_ms)
+    def add(self, turn: Turn) -> None:
+        """Count one turn of the loop."""
+        with self._lock:
+            account = self.cameras.setdefault(turn.camera, Account())
+            account.judged += turn.judged
+            account.dropped += turn.dropped
+            account.faulted += turn.faulted
+            self.frames_dropped += turn.dropped
+            self.frames_seen += turn.frame is not None
+            for step in turn.steps.values():
+                self.faults += len(step.faults)
+                self.verdicts.update(part.verdict for part in step.parts)
+            if turn.outage is not None:
+                self._complaints[turn.camera] = f"{turn.camera}: {turn.outage.message}" if turn.camera else turn.outage.message
+            else:
+                self._complaints.pop(turn.camera, None)
+            if turn.latency_ms is not None:
+                self._latencies_ms.append(turn.latency_ms)
+
+    def close(self, camera: str, captured: int, last: int) -> None:
+        """The camera is closed: frames after number `last` were captured, and nobody looked at them."""
+        with self._lock:
+            account = self.cameras.setdefault(camera, Account())
+            account.captured = captured
+            account.dropped += captured - last
+            self.frames_dropped += captured - last
+
+    def frozen(self) -> "Tally":
+        """The verdicts as they are now, for a picture that is drawn later."""
+        now = Tally()
+        with self._lock:
+            now.verdicts = self.verdicts.copy()
+        return now
+
+    @property
+    def complaint(self) -> str | None:
+        """What keeps a camera from delivering now."""
+        with self._lock:
+            return next(iter(self._complaints.values()), None)
 
     @property
     def parts(self) -> int:
@@ -46,4 +88,6 @@ class Tally:
 
     def latency_ms(self, percent: float) -> float | None:
         """A percentile of capture to decision, over the last LATENCIES_KEPT frames; None before the first."""
-        return round(float(np.percentile(self._latencies_ms, percent)), 2) if self._latencies_ms else None
+        with self._lock:
+            latencies = list(self._latencies_ms)
+        return round(float(np.percentile(latencies, percent)), 2) if latencies else None

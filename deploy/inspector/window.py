@@ -22,10 +22,11 @@ class Window:
         self._pause_ms = pause_ms
         cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL)
 
-    def show(self, drawn: Picture) -> bool:
-        """Show one frame; False once the user has closed the window or pressed q or Esc."""
-        cv2.imshow(TITLE, drawn)
-        key = cv2.waitKey(self._pause_ms) & 0xFF
+    def show(self, drawn: Picture | None) -> bool:
+        """Show one frame, or go on showing the last one; False once the user has closed the window or pressed q or Esc."""
+        if drawn is not None:
+            cv2.imshow(TITLE, drawn)
+        key = cv2.waitKey(self._pause_ms if drawn is not None else 1) & 0xFF
         return key not in (ord("q"), ESCAPE) and is_open(TITLE)
 
     def close(self) -> None:

@@ -83,6 +83,10 @@ class Store:
         """Another bundle, or other thresholds, decide from the next `add` on. The source stays what the session began with."""
         self._waiting.reload(session)
 
+    def note(self, kind: str, message: str) -> None:
+        """Record an event, such as a camera that was reopened or a bundle that was refused."""
+        self._waiting.note(kind, message)
+
     def committed(self) -> int:
         """The number up to which all records are on the disk, 0 before the first: neither kill -9 nor a power cut takes them.
 

@@ -84,6 +84,7 @@ def test_a_folder_is_inspected_and_one_bad_file_is_a_fault(inspector: Inspector,
     assert (summary["ended_by"], summary["session"]["precision"]) == ("recording", "fp32")
     assert summary["latency_ms"]["p99"] >= summary["latency_ms"]["p50"] > 0
     assert summary["store"] == {"views_dropped": 0, "rows_lost": 0}
+    assert summary["cameras"] == {"": {"captured": 4, "judged": 3, "dropped": 0, "faulted": 1}}
     assert sorted(path.name for path in (folder.parent / "annotated").iterdir()) == ["a.jpg", "c.jpg", "d.jpg"]
     assert "DEFECTIVE" in done.stdout
     assert "4 parts" in done.stdout
@@ -150,7 +151,7 @@ def test_selftest_names_the_changed_file(inspector: Inspector, bundle_path: Path
     assert "golden.npz was changed after export" in done.stderr
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("selftest",)])
+@pytest.mark.parametrize("command", [(), ("run",), ("reload",), ("selftest",)])
 def test_help_has_an_example(command: tuple[str, ...], inspector: Inspector) -> None:
     done = inspector(*command, "--help")
     assert done.returncode == 0

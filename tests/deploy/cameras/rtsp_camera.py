@@ -7,11 +7,11 @@ blocks are the frame's number and its inverse, the next two the milliseconds of 
 import sys
 import time
 
-import gi  # type: ignore[import-not-found]
+import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # type: ignore[import-not-found]  # noqa: E402
+from gi.repository import GLib, Gst, GstRtspServer
 
 WIDTH, HEIGHT, BLOCK = 320, 240, 16
 BITS = WIDTH // BLOCK

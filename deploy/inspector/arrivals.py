@@ -1,0 +1,119 @@
+"""What the cameras bring, at one place: the newest of each, fairly in turn. No camera waits for another.
+
+Every camera is read on a thread of its own. A live one lays down its newest frame over the one before; a recording is read one
+frame ahead, so that decoding and judging go on at the same time.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from deploy.cameras import Camera, Frame, Unreadable
+from deploy.cameras.newest import NothingYet
+from deploy.errors import CameraError, CameraLost
+from deploy.inspector.watch import News
+
+IDLE_S = 0.1
+"""After so long without any news, readers are told that there is none."""
+END_S = 3.0
+"""How long a camera may take to end; one that hangs longer is left behind."""
+
+
+@dataclass
+class _Place:
+    camera: Camera
+    frame: Frame | Unreadable | None = None
+    trouble: CameraError | None = None
+    ended: bool = False
+
+    def put(self, news: News) -> None:
+        if isinstance(news, (Frame, Unreadable)):
+            self.frame = news
+        else:  # what came before it is old, and what comes after it is of another time
+            self.frame, self.trouble = None, news
+
+    def take(self) -> News | None:
+        if self.trouble is not None:
+            trouble, self.trouble = self.trouble, None
+            return trouble
+        frame, self.frame = self.frame, None
+        return frame
+
+
+class Arrivals:
+    """Iterate once over (index of the camera, news), or None when there was none for a while; ends when every recording has.
+
+    The cameras are its own from now on: `close` closes them.
+    """
+
+    def __init__(self, cameras: Sequence[Camera]) -> None:
+        self._places = [_Place(camera) for camera in cameras]
+        self._changed = threading.Condition()
+        self._closing = False
+        self._next = 0
+        self._threads = [threading.Thread(target=self._read, args=(place,), name="reader", daemon=True) for place in self._places]
+
+    def __iter__(self) -> Iterator[tuple[int, News] | None]:
+        with self._changed:
+            if self._closing:
+                return
+            for thread in self._threads:
+                thread.start()
+        while True:
+            with self._changed:
+                found = self._take()
+                if found is None:
+                    if self._closing or all(place.ended for place in self._places):
+                        return
+                    self._changed.wait(IDLE_S)
+                    found = self._take()
+            yield found
+
+    def close(self) -> None:
+        """End the readers and close the cameras; again is fine."""
+        with self._changed:
+            if self._closing:
+                return
+            self._closing = True
+            self._changed.notify_all()
+        for place, thread in zip(self._places, self._threads, strict=True):
+            if place.camera.live:  # which ends a read that waits for a frame
+                place.camera.close()
+            if thread.ident is not None:
+                thread.join(END_S)
+            if not place.camera.live and not thread.is_alive():  # a file must not be closed under a read
+                place.camera.close()
+
+    def _take(self) -> tuple[int, News] | None:
+        for step in range(len(self._places)):
+            index = (self._next + step) % len(self._places)
+            news = self._places[index].take()
+            if news is not None:
+                self._next = index + 1
+                self._changed.notify_all()
+                return index, news
+        return None
+
+    def _read(self, place: _Place) -> None:
+        while not place.ended:
+            if not place.camera.live:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closing or (place.frame is None and place.trouble is None))
+            if self._closing:
+                return
+            news: News | None
+            is_last = False
+            try:
+                news = place.camera.read()
+            except NothingYet:
+                continue
+            except (CameraError, Unreadable) as error:
+                news = error
+            except Exception as error:
+                news = CameraLost(str(error) or type(error).__name__)
+                is_last = not place.camera.live
+            with self._changed:
+                if news is not None:
+                    place.put(news)
+                place.ended = is_last or news is None
+                self._changed.notify_all()

@@ -1,0 +1,110 @@
+"""Where annotated frames go: a film or pictures of each camera, and the window. The hot path only hands them over."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from deploy.cameras import Camera
+from deploy.errors import StationError
+from deploy.inspector.annotate import not_ready
+from deploy.inspector.drawing import Drawing, Filming
+from deploy.inspector.film import Film, Pictures, Video
+from deploy.inspector.lane import Lane
+from deploy.inspector.settings import Settings
+from deploy.inspector.tally import Tally
+from deploy.inspector.window import Window
+from deploy.preprocess import Picture
+
+SIDE_BY_SIDE = 480
+"""Rows of each camera's picture where several share the window."""
+
+
+class Gallery:
+    """Raises StationError where a film could overwrite its source, or there is no screen for the window."""
+
+    def __init__(self, settings: Settings, cameras: Sequence[Camera]) -> None:
+        names = [wanted.name for wanted in settings.cameras]
+        films: dict[str, tuple[Film, bool]] = {}
+        for wanted, camera in zip(settings.cameras, cameras, strict=True):
+            if settings.annotate is not None:
+                folder = settings.annotate / wanted.name if len(cameras) > 1 else settings.annotate
+                films[wanted.name] = _film(folder, wanted.source, camera), not camera.live
+        self.window = Window(pause_ms=1 if any(camera.fps for camera in cameras) else 300) if settings.show else None
+        self._kinds = [film for film, _ in films.values()]
+        self._films = {name: Filming(film, must_pass) for name, (film, must_pass) in films.items()}
+        self._names = names
+        self._shown: dict[str, Picture] = {}
+        self._preview: Lane[tuple[str, Drawing]] = Lane(len(cameras), must_pass=not any(camera.live for camera in cameras))
+
+    @property
+    def is_wanted(self) -> bool:
+        """Is there anyone to draw for?"""
+        return bool(self._films) or self.window is not None
+
+    @property
+    def dropped(self) -> int:
+        """Frames that are missing in the films because drawing did not keep up, or broke off."""
+        return sum(film.dropped for film in self._films.values())
+
+    def add(self, camera: str, drawing: Drawing) -> None:
+        """Hand over a frame; from the hot path."""
+        if camera in self._films:
+            self._films[camera].add(drawing)
+        if self.window is not None:
+            self._preview.put((camera, drawing))
+
+    def show(self, tally: Tally, timeout_s: float) -> bool:
+        """Show what came newest, from the main thread; False once the user has closed the window."""
+        if self.window is None:
+            return True
+        newest = self._preview.get(timeout_s)
+        if newest is not None:
+            camera, drawing = newest
+            self._shown[camera] = drawing.picture()
+            return self.window.show(_beside([self._shown[name] for name in self._names if name in self._shown]))
+        return self.window.show(not_ready(tally)) if tally.complaint else self.window.show(None)
+
+    @property
+    def is_behind(self) -> bool:
+        """Are there frames of a recording that wait to be shown?"""
+        return self.window is not None and not self._preview.is_empty()
+
+    def give_way(self) -> None:
+        """Nobody looks any more: let the hot path go on."""
+        self._preview.close()
+
+    def finish(self) -> None:
+        """Complete the films."""
+        for film in self._films.values():
+            film.close()
+
+    def let_go(self) -> None:
+        """Complete the films and take the window from the screen."""
+        self.finish()
+        if self.window is not None:
+            self.window.close()
+            self.window = None
+
+    def complaints(self) -> list[str]:
+        """What to tell of the films."""
+        unsaved = sum(film.unsaved for film in self._kinds if isinstance(film, Pictures))
+        found = [f"{unsaved} annotated pictures could not be saved; check the disk"] if unsaved else []
+        found += [f"the film broke off: {film.trouble}" for film in self._films.values() if film.trouble]
+        return found + ([f"{self.dropped} frames are not in the film: drawing did not keep up"] if self.dropped else [])
+
+
+def _film(folder: Path, source: str, camera: Camera) -> Film:
+    origin, target = Path(source).resolve(), folder.resolve()
+    if (origin.is_dir() and (target == origin or origin in target.parents)) or target / "annotated.mp4" == origin:
+        raise StationError(f"--annotate {folder} could overwrite the source {source}; give another folder")
+    is_video = camera.live or camera.fps is not None
+    return Video(folder, camera.fps) if is_video else Pictures(folder)
+
+
+def _beside(pictures: list[Picture]) -> Picture:
+    if len(pictures) == 1:
+        return pictures[0]
+    sized = [cv2.resize(one, (max(1, round(one.shape[1] * SIDE_BY_SIDE / len(one))), SIDE_BY_SIDE)) for one in pictures]
+    return np.hstack(sized).astype(np.uint8)

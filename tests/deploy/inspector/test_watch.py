@@ -1,0 +1,255 @@
+"""One camera: several regions, limits, checks and outages; every frame is judged, dropped or faulted."""
+
+import time
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deploy.bundle import Bundle
+from deploy.cameras import Frame, Unreadable
+from deploy.cameras.checks import Checks, PictureCheck
+from deploy.engines import Answer, Engine, open_engine
+from deploy.errors import CameraError, CameraLost, StaleFrame
+from deploy.inspector.judge import Judge
+from deploy.inspector.locate import Box
+from deploy.inspector.loop import Step
+from deploy.inspector.region import Region
+from deploy.inspector.spot import Limits, spot
+from deploy.inspector.tally import Tally
+from deploy.inspector.watch import Turn, Watch
+from deploy.preprocess import Picture
+from deploy.verdict import Thresholds
+
+RED, GREY = (20, 20, 220), (128, 128, 128)
+
+
+@pytest.fixture(scope="module")
+def judge(bundle: Bundle) -> Judge:
+    return Judge(bundle, "fp32", open_engine(bundle), bundle.judged("fp32", "onnxruntime").thresholds, "")
+
+
+def picture(*red: tuple[int, int]) -> Picture:
+    """Grey, 400 x 200, with red spots."""
+    drawn = np.full((200, 400, 3), GREY, np.uint8)
+    for centre in red:
+        cv2.circle(drawn, centre, 25, RED, cv2.FILLED)
+    return drawn
+
+
+def frame(shown: Picture, sequence: int = 1, age_s: float = 0.0) -> Frame:
+    return Frame(shown, time.monotonic() - age_s, sequence, f"frame {sequence}")
+
+
+def watch(*regions: Region, limits: Limits | None = None, check: Checks | None = None) -> Watch:
+    spots = [spot(region, None, limits) for region in regions or [Region()]]
+    return Watch("top", spots, PictureCheck(check) if check else None)
+
+
+LEFT, RIGHT = Region("left", Box(0, 0, 200, 200)), Region("right", Box(200, 0, 200, 200))
+
+
+def verdicts(turn: Turn) -> dict[str, list[str]]:
+    return {region: [part.verdict.value for part in step.parts] for region, step in turn.steps.items() if step.parts}
+
+
+def faults(turn: Turn) -> dict[str, list[str]]:
+    return {region: [fault.kind for fault in step.faults] for region, step in turn.steps.items() if step.faults}
+
+
+def test_each_region_gets_its_own_verdict_and_the_defect_its_place_in_the_frame(judge: Judge) -> None:
+    turn = watch(LEFT, RIGHT).turn(frame(picture((300, 120))), judge)
+    assert verdicts(turn) == {"left": ["GOOD"], "right": ["DEFECTIVE"]}
+    (part,) = turn.steps["right"].parts
+    assert part.peak == pytest.approx((300, 120), abs=25)
+    (seen,) = turn.steps["right"].seen
+    assert seen.sighting.box == (200, 0, 200, 200)
+    assert (turn.judged, turn.faulted, turn.dropped) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(("centre", "expected"), [((100, 100), "DEFECTIVE"), ((25, 25), "GOOD")])
+def test_what_lies_outside_a_polygon_is_not_looked_at(centre: tuple[int, int], expected: str, judge: Judge) -> None:
+    diamond = Region("diamond", polygon=[(100, 0), (200, 100), (100, 199), (0, 100)])
+    shown = picture(centre)
+    before = shown.copy()
+    turn = watch(diamond).turn(frame(shown), judge)
+    assert verdicts(turn) == {"diamond": [expected]}
+    np.testing.assert_array_equal(shown, before, "frames are held by others, too")
+
+
+def test_outside_a_polygon_the_picture_has_the_bundles_colour() -> None:
+    triangle = Region("corner", polygon=[(10, 10), (110, 10), (10, 110)])
+    cut = triangle.cut(picture(), (1, 2, 3))
+    assert cut.shape == (101, 101, 3)
+    assert tuple(cut[0, 0]) == GREY
+    assert tuple(cut[-1, -1]) == (1, 2, 3)
+
+
+def test_a_region_beyond_the_picture_is_a_fault_that_says_so(judge: Judge) -> None:
+    watched = watch(Region("far", Box(300, 0, 200, 100)))
+    turn = watched.turn(frame(picture()), judge)
+    assert faults(turn) == {"far": ["picture"]}
+    assert "the region far reaches to 500, 100, but the picture has 400 x 200" in turn.steps["far"].faults[0].message
+    assert verdicts(turn) == {"far": ["FAULT"]}
+
+
+@pytest.mark.parametrize(
+    ("limits", "age_s", "kind"),
+    [
+        pytest.param(Limits(500, None), 0.6, "stale", id="older than the limit"),
+        pytest.param(Limits(60_000, 500), 0.6, "deadline", id="decided after the deadline"),
+        pytest.param(Limits(500, 500), 0.6, "stale", id="both"),
+        pytest.param(Limits(60_000, 30_000), 0.6, None, id="in time"),
+        pytest.param(None, 0.6, None, id="a recording"),
+    ],
+)
+def test_what_comes_too_late_is_a_fault_and_never_a_verdict(
+    limits: Limits | None, age_s: float, kind: str | None, judge: Judge
+) -> None:
+    turn = watch(limits=limits).turn(frame(picture((200, 100)), age_s=age_s), judge)
+    assert verdicts(turn) == {"": ["FAULT" if kind else "DEFECTIVE"]}
+    assert faults(turn) == ({"": [kind]} if kind else {})
+    assert (turn.judged, turn.faulted) == ((0, 1) if kind else (1, 0))
+
+
+def test_a_part_on_a_belt_whose_verdict_misses_the_deadline_is_a_fault(judge: Judge, belt_frames: object) -> None:
+    assert callable(belt_frames)
+    watched = Watch("", [spot(Region(), 120, Limits(60_000, 2_000))])
+    found = []
+    for number, shown in enumerate(belt_frames([100], {0}), start=1):
+        turn = watched.turn(frame(shown, number), judge)
+        if turn.steps[""].parts:
+            break
+        is_last_in_time = number
+    else:
+        pytest.fail("the part never left")
+    watched = Watch("", [spot(Region(), 120, Limits(60_000, 2_000))])
+    for number, shown in enumerate(belt_frames([100], {0}), start=1):
+        turn = watched.turn(frame(shown, number, age_s=0 if number <= is_last_in_time else 3), judge)
+        found += turn.steps[""].parts
+    (part,) = found
+    assert part.verdict.value == "FAULT"
+    assert "the deadline is 2000 ms" in str(part.reason)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(CameraLost("unplugged"), "camera"), (StaleFrame("the newest frame is 3 s old"), "stale")]
+)
+def test_an_outage_is_one_fault_of_the_camera_and_ends_with_the_next_frame(error: CameraError, kind: str, judge: Judge) -> None:
+    watched = watch(LEFT, RIGHT)
+    turns = [watched.turn(error, judge) for _ in range(3)]
+    assert [faults(turn) for turn in turns] == [{"": [kind]}, {}, {}]
+    assert [verdicts(turn) for turn in turns] == [{}, {}, {}], "the last verdict must not be repeated"
+    assert all(turn.outage is not None and turn.outage.kind == kind for turn in turns)
+    turn = watched.turn(frame(picture()), judge)
+    recovered = turn.steps[""].recovered
+    assert recovered is not None
+    assert recovered.number == turns[0].steps[""].faults[0].number
+    assert recovered.lasted_s is not None
+    assert turn.outage is None
+    assert verdicts(turn) == {"left": ["GOOD"], "right": ["GOOD"]}
+
+
+def test_black_pictures_are_one_fault_and_no_verdict(judge: Judge) -> None:
+    watched = watch(check=Checks(black_below=16))
+    black = np.zeros((200, 400, 3), np.uint8)
+    turns = [watched.turn(frame(black, number), judge) for number in (1, 2, 3)]
+    assert [faults(turn) for turn in turns] == [{"": ["picture"]}, {}, {}]
+    assert [verdicts(turn) for turn in turns] == [{"": ["FAULT"]}] * 3, "a part that nobody could see is not good"
+    assert [(turn.judged, turn.faulted) for turn in turns] == [(0, 1)] * 3
+    assert turns[1].outage is not None
+    turn = watched.turn(frame(picture(), 4), judge)
+    assert turn.steps[""].recovered is not None
+    assert verdicts(turn) == {"": ["GOOD"]}
+
+
+def test_a_camera_that_is_lost_after_black_pictures_is_another_fault(judge: Judge) -> None:
+    watched = watch(check=Checks(black_below=16))
+    watched.turn(frame(np.zeros((200, 400, 3), np.uint8)), judge)
+    turn = watched.turn(CameraLost("unplugged"), judge)
+    assert faults(turn) == {"": ["camera"]}
+    assert turn.steps[""].recovered is not None
+    assert turn.steps[""].recovered.kind == "picture"
+
+
+class Failing:
+    """An engine without memory."""
+
+    name = "failing"
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def infer(self, frames: Picture) -> Answer:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("the device is gone"), ValueError()])
+def test_whatever_an_engine_raises_the_next_frame_is_judged(error: Exception, judge: Judge) -> None:
+    watched = watch()
+    engine: Engine = Failing(error)
+    turn = watched.turn(frame(picture()), replace(judge, engine=engine))
+    assert (faults(turn), verdicts(turn)) == ({"": ["engine"]}, {"": ["FAULT"]})
+    assert (turn.judged, turn.faulted) == (0, 1)
+    assert verdicts(watched.turn(frame(picture(), 2), judge)) == {"": ["GOOD"]}
+
+
+def test_no_memory_while_looking_for_parts_is_a_fault_of_that_frame(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = watch(LEFT, RIGHT)
+
+    def cut(*_: object) -> Picture:
+        raise MemoryError
+
+    with monkeypatch.context() as once:
+        once.setattr(LEFT, "cut", cut)
+        turn = watched.turn(frame(picture()), judge)
+    assert (faults(turn), verdicts(turn)) == ({"left": ["engine"]}, {"left": ["FAULT"], "right": ["GOOD"]})
+    assert turn.faulted == 1
+    assert verdicts(watched.turn(frame(picture(), 2), judge)) == {"left": ["GOOD"], "right": ["GOOD"]}
+
+
+def test_another_judge_decides_from_the_next_frame_on(judge: Judge) -> None:
+    strict = replace(judge, thresholds=Thresholds(accept=0, reject=0))
+    watched = watch()
+    turns = [watched.turn(frame(picture((200, 100)), number), judge) for number in (1, 2)]
+    turns.append(watched.turn(frame(picture(), 3), replace(strict, thresholds=Thresholds(accept=0.0, reject=1.0))))
+    assert [verdicts(turn)[""] for turn in turns] == [["DEFECTIVE"], ["DEFECTIVE"], ["REVIEW"]]
+
+
+NEWS = st.lists(st.sampled_from(["frame", "late", "torn", "lost", "stale", "black", "fails", "gap"]), max_size=30)
+
+
+@settings(max_examples=40, deadline=None)
+@given(script=NEWS, several=st.booleans())
+def test_captured_is_judged_and_dropped_and_faulted(script: list[str], several: bool, bundle: Bundle) -> None:
+    judge = Judge(bundle, "fp32", open_engine(bundle), bundle.judged("fp32", "onnxruntime").thresholds, "")
+    regions = [LEFT, RIGHT] if several else [Region()]
+    watched = watch(*regions, limits=Limits(60_000, 30_000), check=Checks(black_below=16))
+    tally, captured, numbers = Tally(), 0, []
+    for what in script:
+        if what == "gap":
+            captured += 2
+            continue
+        news: Frame | Unreadable | CameraError
+        if what in ("lost", "stale"):
+            news = CameraLost("lost") if what == "lost" else StaleFrame("old")
+        else:
+            captured += 1
+            shown = np.zeros((200, 400, 3), np.uint8) if what == "black" else picture()
+            torn = Unreadable("torn", captured, f"frame {captured}")
+            news = torn if what == "torn" else frame(shown, captured, 90 if what == "late" else 0)
+        turn = watched.turn(news, replace(judge, engine=Failing(MemoryError())) if what == "fails" else judge)
+        numbers += [fault.number for step in turn.steps.values() for fault in step.faults]
+        tally.add(turn)
+        for step in turn.steps.values():
+            is_bad = what in ("late", "torn", "black", "fails")
+            assert not is_bad or all(part.verdict.value == "FAULT" for part in step.parts)
+    tally.add(watched.end(judge))
+    tally.close("top", captured, watched.last)
+    account = tally.cameras["top"]
+    assert account.captured == account.judged + account.dropped + account.faulted
+    assert numbers == sorted(set(numbers)), "every fault has a number of its own"
+    assert isinstance(watched.end(judge).steps[regions[0].name], Step)

@@ -62,7 +62,7 @@ class Judged(_Record):
 class Int8(_Record):
     """How a model was quantised."""
 
-    share: float = Field(description="share of multiplications in INT8")
+    share: float = Field(description="share of multiplications that the graph has in INT8; onnxruntime fuses few of them")
     ranges: str = Field(description="how the ranges of activations were chosen")
     in_float: list[str] = Field(description="convolutions left in floating point, the most sensitive first")
     tuned: bool = Field(description="fine-tuned for its quantisation")

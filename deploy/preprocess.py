@@ -99,11 +99,17 @@ def letterbox_placement(height: int, width: int, spec: Preprocessing) -> tuple[i
     return (spec.height - new_height) // 2, (spec.width - new_width) // 2, new_height, new_width
 
 
+def fitted(picture: npt.NDArray[Any], spec: Preprocessing) -> npt.NDArray[Any]:
+    """H x W x 3 at the size that it has within the input, in its own type of numbers."""
+    _, _, height, width = letterbox_placement(picture.shape[0], picture.shape[1], spec)
+    shrinks = height < picture.shape[0]
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
 def letterbox(picture: Picture, spec: Preprocessing) -> Picture:
     """Resize H x W x 3 with its aspect ratio kept and pad to the input size: squashing would change the part's geometry."""
     top, left, height, width = letterbox_placement(picture.shape[0], picture.shape[1], spec)
-    shrinks = height < picture.shape[0]
-    resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    resized = fitted(picture, spec)
     borders = (top, spec.height - top - height, left, spec.width - left - width)
     return np.asarray(cv2.copyMakeBorder(resized, *borders, cv2.BORDER_CONSTANT, value=spec.pad_bgr), np.uint8)
 

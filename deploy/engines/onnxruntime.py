@@ -29,7 +29,7 @@ class OnnxRuntimeEngine:
             raise EngineError(f"{threads} threads were asked for; expected 1 or more, or nothing to let onnxruntime choose")
         try:
             import onnxruntime
-        except ImportError as error:
+        except (ImportError, OSError) as error:  # OSError: one of its libraries is missing
             raise EngineError(f"onnxruntime is not installed ({error}); install the extra `cpu` or `gpu`") from error
         there = onnxruntime.get_available_providers()
         if provider not in there:

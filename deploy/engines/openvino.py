@@ -27,7 +27,7 @@ class OpenVinoEngine:
             raise EngineError(f"{threads} threads were asked for; expected 1 or more, or nothing to let OpenVINO choose")
         try:
             import openvino
-        except ImportError as error:
+        except (ImportError, OSError) as error:  # OSError: one of its libraries is missing
             raise EngineError(f"OpenVINO is not installed ({error}); {INSTALL}, or use onnxruntime") from error
         self._file, self._device = file, device
         self._type = openvino.Type.f32

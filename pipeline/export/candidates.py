@@ -22,13 +22,13 @@ from pipeline.data.sample import Sample
 from pipeline.evaluation.limits import Limits
 from pipeline.evaluation.metrics import Scores
 from pipeline.export.check_qdq import check_qdq
-from pipeline.export.gate import Reference, judge
+from pipeline.export.gate import Reference, judge, thinned
 from pipeline.export.half import write_fp16
 from pipeline.export.int8.frontier import tell, write_frontier
 from pipeline.export.int8.layouts import CPU, TENSORRT, Layout, candidates
 from pipeline.export.int8.noise import Sensitivity, together
 from pipeline.export.int8.ranges import METHODS, Ranges, choose, collect
-from pipeline.export.int8.repair import Bench, Search, Trial
+from pipeline.export.int8.repair import Bench, Search, Trial, best
 from pipeline.export.int8.tune import Tuned, tune
 
 FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8-qdq": "model.int8.qdq.onnx", "int8-cpu": "model.int8.cpu.onnx"}
@@ -41,6 +41,8 @@ PRECISIONS_OF: dict[Target, tuple[str, ...]] = {
 RANKED_WITH = "percentile 99.99"
 TUNED_FROM = 1.5
 """Fine-tuning begins where the noise of each convolution alone adds up to so many times what is allowed."""
+SEARCHED_ON = 600
+"""Validation pictures at most: all are in memory, and every trial runs them."""
 ENOUGH = 0.9
 """With this share of multiplications in INT8 there is nothing left to fine-tune for."""
 ROUNDS, EPOCHS = 3, 2
@@ -61,7 +63,7 @@ class Lab:
     torch: Scores
     """The trained model's scores of the test groups."""
     calibration: tuple[Sample, ...]
-    training: Pictures
+    training: Callable[[], Pictures]
     """Augmented, to fine-tune on."""
     tunes: bool
     seconds: float
@@ -99,13 +101,16 @@ def make(precision: str, file: Path, lab: Lab) -> Int8 | None:
 def _make_int8(layout: Layout, file: Path, lab: Lab) -> Int8:
     graph = onnx.load(lab.fp32)
     deadline = time.monotonic() + lab.seconds
-    runtime, opened = list(engines().items())[-1]  # OpenVINO where it is: it is what makes INT8 fast on a CPU
+    # TensorRT is not here, and onnxruntime stands for it. OpenVINO, where it is, makes INT8 fast on a CPU.
+    runtime = "openvino" if layout is CPU and "openvino" in engines() else REFERENCE
+    opened = engines()[runtime]
     say(f"{layout.precision}: searching for up to {lab.seconds / 60:.0f} min for as much INT8 as the gate allows ({runtime})")
     with console.status("measuring the range of every activation"):
         tensors = [node.input[0] for node in candidates(graph)]
         histograms = collect(graph, tensors, [frame_of(sample, lab.spec) for sample in lab.calibration])
-    frames = [frame_of(sample, lab.spec) for sample in lab.validation.samples]
-    bench = Bench(opened, opened(lab.fp32), frames, lab.validation, lab.limits)
+    validation = thinned(lab.validation, SEARCHED_ON)
+    frames = [frame_of(sample, lab.spec) for sample in validation.samples]
+    bench = Bench(opened, opened(lab.fp32), frames, validation, lab.limits)
 
     def told(trial: Trial) -> None:
         tell(layout.precision, trial)
@@ -117,13 +122,14 @@ def _make_int8(layout: Layout, file: Path, lab: Lab) -> Int8:
     chosen = searches[0].run(ranking)
     if lab.tunes and (chosen is None or chosen.share < ENOUGH):
         searches += _tuned(searches[0], ranking, lab, told)
-        held = [one for one in (search.best() for search in searches) if one]
-        chosen = max(held, key=lambda one: one.share, default=None)
+        chosen = best([one for one in (search.best() for search in searches) if one])
     trials = [trial for search in searches for trial in search.trials]
     write_frontier(file.parent, layout.precision, trials, chosen)
     if chosen is None:
         advice = "" if lab.tunes else "; --qat fine-tunes for INT8"
-        raise GateFailed(f"no quantisation holds on the validation groups: {trials[-1].refused}{advice}")
+        least = min(trials, key=lambda trial: trial.noise)
+        told_of = f"none of {len(trials)} quantisations holds on the validation groups; of the nearest {least.refused}"
+        raise GateFailed(told_of + advice)
     onnx.save(next(search for search in searches if chosen in search.trials).made(chosen), file)
     if layout is TENSORRT and (faults := check_qdq(file)):
         raise GateFailed(f"TensorRT would not take it: {len(faults)} faults, the first: {faults[0]}")
@@ -136,11 +142,14 @@ def _tuned(search: Search, ranking: Sensitivity, lab: Lab, told: Callable[[Trial
     What is in floating point stays so from then on: weights that learned to live with rounding miss it where it is taken away.
     """
     ranked, bearable = list(ranking), TUNED_FROM * search.allowed
-    few = next((count for count in range(len(ranked)) if together(ranking, ranked[:count]) <= bearable), 0)
-    method = min(search.trials[1:] or search.trials, key=lambda trial: trial.noise).ranges
+    few = next((count for count in range(len(ranked)) if together(ranking, ranked[:count]) <= bearable), len(ranked) // 2)
+    alike = [trial for trial in search.trials if trial.step == "ranges"] or search.trials
+    method = min(alike, key=lambda trial: trial.noise).ranges
     tuned, rounds = Tuned(search.graph, search.ranges[method]), []
     for number in range(ROUNDS):
-        tuned = tune(search.graph, tuned, search.layout, ranked[:few], lab.training, EPOCHS, RATE / 2**number, lab.seed + number)
+        tuned = tune(
+            search.graph, tuned, search.layout, ranked[:few], lab.training(), EPOCHS, RATE / 2**number, lab.seed + number
+        )
         ranges = {"learned": tuned.ranges}
         rounds.append(Search(tuned.graph, search.layout, ranges, search.bench, math.inf, told, tuned=True))
         if not rounds[-1].attempt("fine-tuned", "learned", ranked[:few]).refused:

@@ -8,7 +8,18 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from deploy.bundle import PRECISIONS, BundleSpec, Calibration, Data, GateEvidence, LeftOut, ModelFile, Source, sha256_of
+from deploy.bundle import (
+    PRECISIONS,
+    REFERENCE,
+    BundleSpec,
+    Calibration,
+    Data,
+    GateEvidence,
+    LeftOut,
+    ModelFile,
+    Source,
+    sha256_of,
+)
 from deploy.command import console, say
 from deploy.engines.onnxruntime import OnnxRuntimeEngine
 from deploy.errors import GateFailed
@@ -25,6 +36,8 @@ from pipeline.export.graph import write_onnx
 from pipeline.export.signing import sign, signing_key
 from pipeline.training.run import PARTIAL, Run, environment, load_run
 
+REFUSED = ".refused"
+"""Ends the name of a folder that became no bundle, for want of what was required."""
 GOLDEN = 8
 FIRM = 3.0
 """A golden picture is so many standard deviations of a camera's noise away from the thresholds."""
@@ -51,7 +64,11 @@ def export_run(
     run = load_run(path)
     validation, test = run.manifest.split("validation"), run.manifest.split("test")
     calibration = choose_calibration(run.manifest.split("train"), run.recipe.seed)
-    check_unchanged([*validation, *test, *calibration])
+    training = run.manifest.split("train")
+    check_unchanged([*validation, *test, *(training if tunes else calibration)])
+    wanted = [one for one in (PRECISIONS_OF[target] if target else PRECISIONS) if one != "fp32"]
+    if require and not any(one.startswith(require) for one in wanted):
+        raise GateFailed(f"{require} is required, but --target {target} has none; leave one of the two out")
     folder = _open(out, name or run.manifest.dataset)
     spec, fp32 = run.recipe.preprocessing(), folder / FILES["fp32"]
     with console.status("writing and checking FP32"):
@@ -60,7 +77,6 @@ def export_run(
         torch_scores = predict(test, spec, torch_infer(model, run.decision.calibration))
     engine = OnnxRuntimeEngine(fp32)
     _check_fp32(predict(test, spec, engine.infer), run, torch_scores)
-    wanted = [one for one in (PRECISIONS_OF[target] if target else PRECISIONS) if one != "fp32"]
     layouts = sum(one.startswith("int8") for one in wanted)
     with console.status("how often FP32 repeats its verdicts"):
         derived = derive(validation, spec, engine.infer, run.decision.limits)
@@ -72,7 +88,7 @@ def export_run(
             test=refer(engine.infer, spec, test, derived),
             torch=torch_scores,
             calibration=calibration,
-            training=Pictures(run.manifest.split("train"), spec, run.recipe.augmentation, keep=False),
+            training=lambda: Pictures(training, spec, run.recipe.augmentation, keep=False),
             tunes=tunes,
             seconds=60 * minutes / max(1, layouts),
             seed=run.recipe.seed,
@@ -84,11 +100,12 @@ def export_run(
     for precision in wanted:
         _add(precision, lab, golden, models, left_out)
     _print_gate(models, left_out)
-    if require and not any(precision.startswith(require) for precision in models):
-        shutil.rmtree(folder)
-        reasons = "; ".join(f"{precision}: {why.reason}" for precision, why in left_out.items() if precision.startswith(require))
+    if require and not any(name.startswith(require) and _runs_on(target, model) for name, model in models.items()):
+        reasons = "; ".join(f"{name}: {why.reason}" for name, why in left_out.items() if name.startswith(require))
+        refused = folder.rename(folder.with_name(folder.name.removesuffix(PARTIAL) + REFUSED))
         raise GateFailed(
-            f"{require} is required, but does not pass: {reasons or f'--target {target} has none'}; nothing was written"
+            f"{require} is required, but does not pass: {reasons or 'not in the engine that stands for the target'}; "
+            f"no bundle was written. What was tried: {refused}/frontier.*"
         )
 
     np.savez_compressed(folder / "golden.npz", frames=golden, probability=engine.infer(golden).probability)
@@ -131,6 +148,11 @@ def export_run(
     if run.decision.undecided:
         say(f"a station with this bundle sends every part to a person: {run.decision.undecided}", style="bold red")
     return final
+
+
+def _runs_on(target: Target | None, model: ModelFile) -> bool:
+    """Whether a model passed in an engine that the target has, or in the one that stands for it."""
+    return target not in ("jetson", "gpu") or not model.engines[REFERENCE].refused
 
 
 def _add(precision: str, lab: Lab, golden: Picture, models: dict[str, ModelFile], left_out: dict[str, LeftOut]) -> None:

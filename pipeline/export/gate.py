@@ -6,13 +6,14 @@ AUROC may drop as far as it does there.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import norm
 
 from deploy.bundle import GateEvidence, Judged
-from deploy.engines import Answer, Engine
-from deploy.preprocess import Picture, Preprocessing
+from deploy.engines import Engine
+from deploy.preprocess import Picture, Preprocessing, fitted, letterbox, letterbox_placement, read_picture
 from deploy.verdict import Thresholds, decide
 from pipeline.data.sample import Sample
 from pipeline.evaluation.calibration import to_log_odds, to_probability
@@ -47,21 +48,62 @@ class Reference:
 
 def refer(infer: Infer, spec: Preprocessing, samples: Sequence[Sample], derived: Derived) -> Reference:
     """Run FP32 on a split, and again as a camera would see the same parts SHOTS times more."""
-    scores = predict(samples, spec, infer)
+    scores, shots = np.empty(len(samples)), np.empty((SHOTS, len(samples)))
     random = np.random.default_rng(0)
-
-    def shoot(frames: Picture) -> Answer:
-        electrons = random.poisson(frames * (FULL_WELL / 255))
-        return infer(np.clip(np.rint(electrons * (255 / FULL_WELL)), 0, 255).astype(np.uint8))
-
-    shots = to_log_odds(np.stack([predict(samples, spec, shoot) for _ in range(SHOTS)]))
+    for number, sample in enumerate(samples):
+        picture = read_picture(sample.file)
+        scores[number] = infer(letterbox(picture, spec)[None]).defect[0]
+        shots[:, number] = infer(shoot(picture, spec, random)).defect
+    odds = to_log_odds(shots)
     # What noise does to all shots alike is no matter of repetition. The mean of so few is too near to each of them.
-    apart = (shots - shots.mean(axis=0)) * np.sqrt(SHOTS / (SHOTS - 1))
+    apart = (odds - odds.mean(axis=0)) * np.sqrt(SHOTS / (SHOTS - 1))
     again = to_probability(to_log_odds(scores) + apart)
     repeats = [agreement(shot, scores, derived.thresholds, derived.thresholds) for shot in again]
     aurocs = [_auroc(samples, shot) for shot in again]
     lowest = min((one for one in aurocs if one is not None), default=None)
     return Reference(samples, scores, derived, float(np.mean(repeats)), lowest, float(apart.std()))
+
+
+def thinned(reference: Reference, most: int) -> Reference:
+    """At most so many pictures, evenly over the scores; what FP32 is known to do stays."""
+    order = np.argsort(reference.scores)
+    chosen = np.sort(order[np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int)])
+    return replace(reference, samples=[reference.samples[place] for place in chosen], scores=reference.scores[chosen])
+
+
+def shoot(picture: Picture, spec: Preprocessing, random: np.random.Generator) -> Picture:
+    """SHOTS letterboxed shots of a picture H x W x 3 with the noise of light.
+
+    Shrinking adds up the electrons of pixels, so it is the letterboxed frame that gets noise, of as large a well. Bars get none.
+    """
+    top, left, height, width = letterbox_placement(picture.shape[0], picture.shape[1], spec)
+    per_level = FULL_WELL * max(1.0, picture.shape[0] * picture.shape[1] / (height * width)) / 255
+    electrons = fitted(picture.astype(np.float32), spec).clip(0, 255) * per_level
+    frames = np.repeat(letterbox(picture, spec)[None], SHOTS, axis=0)
+    seen = random.poisson(electrons, (SHOTS, *electrons.shape)) / per_level
+    frames[:, top : top + height, left : left + width] = np.clip(np.rint(seen), 0, 255)
+    return frames
+
+
+def allowed_noise(fp32: Reference) -> float:
+    """The noise in log-odds, as of independent errors, at which verdicts would just be expected to agree as the gate asks.
+
+    Where FP32 itself decides nothing there are no verdicts to keep: a camera's noise is the measure then.
+    """
+    if fp32.derived.undecided:
+        return fp32.noise
+    ends = to_log_odds(np.array([fp32.derived.thresholds.accept, fp32.derived.thresholds.reject]))
+    odds = to_log_odds(fp32.scores)[:, None]
+    needed = min(MIN_AGREEMENT, fp32.repeatability)
+
+    def kept(amount: float) -> float:
+        inside = np.diff(norm.cdf((ends - odds) / amount), axis=1)[:, 0]  # REVIEW
+        below, above = norm.cdf((ends[0] - odds[:, 0]) / amount), norm.sf((ends[1] - odds[:, 0]) / amount)
+        place = (odds >= ends).sum(axis=1)
+        return float(np.choose(place, (below, inside, above)).mean())
+
+    amounts = np.geomspace(1e-4, 100, 1000)
+    return float(max((amount for amount in amounts if kept(amount) >= needed), default=amounts[0]))
 
 
 def agreement(ours: Scores, theirs: Scores, our: Thresholds, their: Thresholds) -> float:
@@ -77,9 +119,15 @@ def judge(
     `torch` holds the trained model's scores of the test groups, FP32's where it is not given.
     """
     derived = rederive(validation, predict(validation.samples, spec, engine.infer), limits)
-    evidence = compare(test, predict(test.samples, spec, engine.infer), derived.thresholds, torch)
+    scores = predict(test.samples, spec, engine.infer)
+    evidence = compare(test, scores, derived.thresholds, torch)
+    refused = refusal(evidence) or ""
+    if not refused and test.derived.undecided and (amount := noise(scores, test.scores)) > test.noise:
+        refused = (
+            f"its answers differ from FP32's by {amount:.3f} in log-odds, at most {test.noise:.3f} expected, as from shot to shot"
+        )
     promises = [str(promise) for promise in derived.promises]
-    return Judged(thresholds=derived.thresholds, promises=promises, gate=evidence, refused=refusal(evidence) or "")
+    return Judged(thresholds=derived.thresholds, promises=promises, gate=evidence, refused=refused)
 
 
 def rederive(validation: Reference, scores: Scores, limits: Limits) -> Derived:
@@ -88,14 +136,18 @@ def rederive(validation: Reference, scores: Scores, limits: Limits) -> Derived:
     A threshold lies at a part's score: derived anew from scores that differ in the fourth digit it may jump to the next part, and
     turn verdicts that nothing else turns.
     """
-    parts, theirs = part_scores(validation.samples, scores), validation.derived
+    theirs = validation.derived
+    if theirs.undecided:
+        return theirs
+    parts, before = part_scores(validation.samples, scores), part_scores(validation.samples, validation.scores)
     thresholds = carried_over(theirs.thresholds, *scale(scores, validation.scores))
-    now = prove(parts, thresholds, limits)
-    before = prove(part_scores(validation.samples, validation.scores), theirs.thresholds, limits)
-    if any(ours.errors > errors.errors for ours, errors in zip(now, before, strict=True)):
+    ours, fp32 = count_verdicts(parts, thresholds), count_verdicts(before, theirs.thresholds)
+    now, then = prove(parts, thresholds, limits), prove(before, theirs.thresholds, limits)
+    misses_more = ours.escape.count > fp32.escape.count or ours.overkill.count > fp32.overkill.count
+    if misses_more or any(one.errors > other.errors for one, other in zip(now, then, strict=True)):
         return derive_thresholds(parts, limits)
-    kept = [one.model_copy(update={"errors": found.errors}) for one, found in zip(theirs.promises, now, strict=False)]
-    return Derived(thresholds, tuple(kept), theirs.undecided)
+    kept = [one.model_copy(update={"errors": found.errors}) for one, found in zip(theirs.promises, now, strict=True)]
+    return Derived(thresholds, tuple(kept))
 
 
 def scale(ours: Scores, theirs: Scores) -> tuple[float, float]:

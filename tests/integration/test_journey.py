@@ -166,8 +166,7 @@ def test_an_export_for_one_kind_of_device_holds_what_that_runs(run: Path, home: 
 
 def test_no_bundle_is_written_without_what_is_required(run: Path, home: Path) -> None:
     words = ("pipeline", "export", run, "--target", "cpu", "--require", "fp16", "--name", "half", "--budget", "20s")
-    said = give_here(*words, home=home, code=1)
-    assert "fp16 is required, but does not pass: --target cpu has none; no bundle was written" in said
+    assert "fp16 is required, but --target cpu has none" in give_here(*words, home=home, code=1)
     assert not list((home / "bundles").glob("half*"))
 
 

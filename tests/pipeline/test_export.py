@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -5,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from scipy.stats import norm
 
 from deploy.bundle import GateEvidence
 from deploy.engines import Answer
@@ -14,11 +16,23 @@ from deploy.preprocess import Picture, Preprocessing
 from deploy.verdict import Thresholds
 from pipeline.data.sample import Sample
 from pipeline.evaluation.calibration import to_log_odds, to_probability
-from pipeline.evaluation.limits import Limits
-from pipeline.evaluation.thresholds import REVIEW_ALL, Derived
+from pipeline.evaluation.limits import Costs, Limits
+from pipeline.evaluation.metrics import part_scores
+from pipeline.evaluation.thresholds import REVIEW_ALL, Derived, prove
 from pipeline.export.calibration import choose_calibration
 from pipeline.export.check_qdq import check_qdq, is_quantised
-from pipeline.export.gate import FULL_WELL, Reference, carried_over, compare, noise, rederive, refer, refusal
+from pipeline.export.gate import (
+    FULL_WELL,
+    Reference,
+    allowed_noise,
+    carried_over,
+    compare,
+    noise,
+    rederive,
+    refer,
+    refusal,
+    thinned,
+)
 from pipeline.export.signing import KEY_VARIABLE, sign, signing_key
 from tests.pipeline.conftest import sample
 from tests.pipeline.networks import noise as pixels
@@ -52,7 +66,8 @@ SAMPLES = [sample("a"), sample("b"), sample("c", "dent"), sample("d", "dent")]
 
 def fp32(scores: list[float], accept: float, reject: float, repeatability: float = 1) -> Reference:
     thresholds = Thresholds(accept=accept, reject=reject)
-    return Reference(SAMPLES, np.array(scores), Derived(thresholds, ()), repeatability, None, 0.1)
+    promises = prove(part_scores(SAMPLES, np.array(scores)), thresholds, Limits())
+    return Reference(SAMPLES, np.array(scores), Derived(thresholds, promises), repeatability, None, 0.1)
 
 
 def test_compare_counts_verdicts_at_each_side_s_own_thresholds() -> None:
@@ -92,27 +107,67 @@ def test_thresholds_at_the_ends_stay_there() -> None:
     assert carried_over(REVIEW_ALL, 0.5, 2.0) == REVIEW_ALL
 
 
-def test_fp32_repeats_itself_as_far_as_light_lets_it(tmp_path: Path) -> None:
-    """A network that measures the mean of 1024 pixels: shot noise moves it by a known amount."""
-    level, side = 128, 32
+def level(frames: Picture) -> Answer:
+    """A network whose log-odds are the mean of all pixels less 128."""
+    odds = frames[..., 0].astype(float).mean(axis=(1, 2)) - 128
+    defect = 1 / (1 + np.exp(-odds))
+    return Answer(np.stack([1 - defect, defect], axis=1).astype(np.float32), np.zeros((len(frames), 1, 1), np.float32))
+
+
+def shots(folder: Path, height: int, width: int) -> Reference:
+    """Of forty pictures of random grey, into 32 x 32."""
+    folder.mkdir()
     samples = []
     for number in range(40):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((side, side, 3), level, np.uint8))
-        samples.append(Sample(str(tmp_path), f"{number}.png", "good" if number % 2 else "defective", group=f"g{number}"))
+        grey = np.random.default_rng(number).integers(108, 149, (height, width, 1), np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), np.repeat(grey, 3, axis=2))
+        samples.append(Sample(str(folder), f"{number}.png", "good" if number % 2 else "defective", group=f"g{number}"))
+    spec = Preprocessing(height=32, width=32, pad_bgr=(128, 128, 128))
+    return refer(level, spec, samples, Derived(Thresholds(accept=0.5, reject=0.5), ()))
 
-    def infer(frames: Picture) -> Answer:
-        odds = (frames[..., 0].astype(float).mean(axis=(1, 2)) - level).astype(np.float64)
-        defect = 1 / (1 + np.exp(-odds))
-        return Answer(np.stack([1 - defect, defect], axis=1).astype(np.float32), np.zeros((len(frames), 1, 1), np.float32))
 
-    spec = Preprocessing(height=side, width=side, pad_bgr=(0, 0, 0))
-    close = Derived(Thresholds(accept=0.5, reject=0.5001), ())
-    reference = refer(infer, spec, samples, close)
-    wanted = np.sqrt(level * 255 / FULL_WELL + 1 / 12) / side  # and what rounding to grey levels adds
-    assert reference.noise == pytest.approx(wanted, rel=0.15)
-    assert reference.repeatability < 0.75
-    far = refer(infer, spec, samples, Derived(Thresholds(accept=0.1, reject=0.1), ()))
-    assert far.repeatability == 1
+def test_fp32_repeats_itself_as_far_as_light_lets_it(tmp_path: Path) -> None:
+    """The mean of 32 x 32 pixels varies by what the electrons of each do, and what rounding to grey levels adds."""
+    reference = shots(tmp_path / "same", 32, 32)
+    wanted = np.sqrt(128 * 255 / FULL_WELL + 1 / 12) / 32
+    assert reference.noise == pytest.approx(wanted, rel=0.1)
+    assert 0.5 < reference.repeatability < 1
+
+
+def test_shrinking_adds_up_the_light_and_bars_have_no_noise(tmp_path: Path) -> None:
+    same, large, wide = (shots(tmp_path / f"{h}x{w}", h, w).noise for h, w in ((32, 32), (320, 320), (32, 64)))
+    assert 0.1 * same < large < 0.35 * same  # a tenth, and what rounding to grey levels adds
+    assert wide < 0.6 * same  # half of the frame, with twice the light each: a half
+
+
+def test_noise_is_allowed_up_to_where_verdicts_would_turn() -> None:
+    """Log-odds of -2 and 2 and one threshold at 0: a share of norm.cdf(2 / noise) is expected to stay."""
+    scores = to_probability(np.array([-2.0, -2.0, 2.0, 2.0])).tolist()
+    for repeatability in (0.9, 0.97, 1.0):
+        allowed = allowed_noise(fp32(scores, 0.5, 0.5, repeatability))
+        assert norm.cdf(2 / allowed) == pytest.approx(min(repeatability, 0.995), abs=4e-3)
+
+
+def test_where_fp32_decides_nothing_a_camera_s_noise_is_the_measure() -> None:
+    reference = fp32([0.1, 0.2, 0.8, 0.9], 0, 1)
+    undecided = replace(reference, derived=Derived(REVIEW_ALL, (), "luck"))
+    assert allowed_noise(undecided) == undecided.noise
+    assert rederive(undecided, np.array([0.9, 0.1, 0.2, 0.3]), Limits()) is undecided.derived
+
+
+def test_costs_alone_do_not_let_a_candidate_miss_more_parts() -> None:
+    limits = Limits(max_escape=None, max_overkill=None, costs=Costs(escape=100, overkill=1, review=0.1, defect_rate=0.1))
+    reference = fp32([0.1, 0.2, 0.8, 0.9], 0.5, 0.5)
+    derived = rederive(reference, np.array([0.1, 0.2, 0.3, 0.9]), limits)
+    assert derived.thresholds.accept <= 0.3
+
+
+def test_few_pictures_stand_for_many(tmp_path: Path) -> None:
+    reference = fp32([0.9, 0.1, 0.2, 0.8], 0.5, 0.5)
+    few = thinned(reference, 2)
+    assert few.scores.tolist() == [0.9, 0.1]  # the ends
+    assert [sample.group for sample in few.samples] == ["a", "b"]
+    assert thinned(reference, 100).scores.tolist() == reference.scores.tolist()
 
 
 def test_calibration_is_spread_over_types() -> None:

@@ -41,7 +41,7 @@ def together(sensitivity: Sensitivity, in_float: Sequence[str]) -> float:
 
 
 def multiplications(graph: onnx.ModelProto) -> dict[str, int]:
-    """Multiplications of each convolution and matrix product, for one picture."""
+    """Multiplications of each convolution, for one picture."""
     single = onnx.ModelProto()
     single.CopyFrom(graph)
     single.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
@@ -52,7 +52,7 @@ def multiplications(graph: onnx.ModelProto) -> dict[str, int]:
     return {
         node.name: math.prod(shapes.get(node.output[0], [1])) * math.prod(weights.get(node.input[1], [1])[1:])
         for node in inferred.node
-        if node.op_type in ("Conv", "Gemm")
+        if node.op_type == "Conv"
     }
 
 

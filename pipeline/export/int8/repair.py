@@ -18,7 +18,7 @@ from deploy.engines import Engine
 from deploy.preprocess import Picture
 from pipeline.evaluation.limits import Limits
 from pipeline.evaluation.metrics import Scores
-from pipeline.export.gate import Reference, compare, noise, rederive, refusal
+from pipeline.export.gate import Reference, allowed_noise, compare, noise, rederive, refusal
 from pipeline.export.int8.layouts import Layout, candidates, quantise
 from pipeline.export.int8.noise import Sensitivity, multiplications, sensitivities, share_in_int8, together
 from pipeline.export.int8.ranges import Ranges
@@ -26,7 +26,7 @@ from pipeline.export.int8.ranges import Ranges
 RANKED_ON = 32
 """Frames for the ranking of convolutions; each is run once for each of them."""
 NOISE_TO_SPARE = 0.7
-"""Of the noise of a camera: what a trial that was chosen among others may have. More of them would fail the gate's one look."""
+"""Of the noise at which verdicts would just agree: what a trial that was chosen among others may have."""
 LEAST_SHARE = 0.1
 """Less INT8 than that is not worth a second file."""
 TIMED = 20
@@ -86,6 +86,11 @@ def _timed(engine: Engine, frames: Sequence[Picture]) -> tuple[Scores, float]:
     return np.array(scores), float(np.median(seconds))
 
 
+def best(trials: Sequence[Trial]) -> Trial | None:
+    """The one with most INT8, and of those the one with least noise; None of none."""
+    return max(trials, key=lambda trial: (trial.share, -trial.noise), default=None)
+
+
 class Search:
     """Trials of one layout on one graph, with any of `ranges` (by the name of their method), until the deadline."""
 
@@ -104,11 +109,11 @@ class Search:
         self.trials: list[Trial] = []
         self.names = [node.name for node in candidates(graph)]
         self.work = multiplications(graph)
-        self.allowed = NOISE_TO_SPARE * bench.validation.noise
+        self.allowed = NOISE_TO_SPARE * allowed_noise(bench.validation)
 
     def best(self) -> Trial | None:
         """The trial that holds with most INT8; None where none does."""
-        return max((trial for trial in self.trials if not trial.refused), key=lambda trial: trial.share, default=None)
+        return best([trial for trial in self.trials if not trial.refused])
 
     def made(self, trial: Trial) -> onnx.ModelProto:
         """The graph of a trial."""
@@ -123,9 +128,11 @@ class Search:
         order = np.argsort(self.bench.validation.scores)
         chosen = order[np.linspace(0, len(order) - 1, min(RANKED_ON, len(order))).astype(int)]
 
+        half = (time.monotonic() + self.deadline) / 2  # the trials need time too
+
         def go_on(done: int, total: int) -> bool:
             show(done, total)
-            return not self.over()
+            return time.monotonic() < half
 
         return sensitivities(self.graph, self.layout, self.ranges[method], [self.bench.frames[index] for index in chosen], go_on)
 
@@ -134,17 +141,18 @@ class Search:
         ranked = list(sensitivity)
         if not self.attempt("everything", next(iter(self.ranges)), ()).refused:
             return self.best()
-        enough = (count for count in range(len(ranked)) if together(sensitivity, ranked[:count]) <= self.allowed)
-        few = next(enough, len(ranked) - 1)
-        tried = [self.attempt("ranges", method, ranked[:few]) for method in self.ranges if not self.over()]
+        counts = range(1, len(ranked) + 1)
+        most = max((count for count in counts if share_in_int8(self.work, ranked[count:]) >= LEAST_SHARE), default=0)
+        count = next((count for count in range(most) if together(sensitivity, ranked[:count]) <= self.allowed), most)
+        tried = [self.attempt("ranges", method, ranked[:count]) for method in self.ranges if not self.over()]
         if not tried:
             return None
         method = min(tried, key=lambda trial: trial.noise).ranges
-        low, high, count = -1, len(ranked), few  # so many in floating point are too few, are enough
+        low, high = -1, most + 1  # so many in floating point are too few, are enough
         while high - low > 1 and not self.over():
             holds = not self.attempt("in floating point", method, ranked[:count]).refused
             low, high = (low, count) if holds else (count, high)
-            count = (low + high) // 2 if high < len(ranked) else min(len(ranked) - 1, max(low + 1, round(1.5 * low)))
+            count = (low + high) // 2 if high <= most else min(most, max(low + 1, 2 * low))
         return self.best()
 
     def attempt(self, step: str, method: str, in_float: Sequence[str]) -> Trial:
@@ -158,9 +166,7 @@ class Search:
         amount = noise(scores, validation.scores)
         share = share_in_int8(self.work, [name for name in self.names if name not in in_float])
         refused = refusal(evidence) or ""
-        if share < LEAST_SHARE:
-            refused = f"only {share:.0%} of multiplications are in INT8"
-        elif not refused and amount > self.allowed:
+        if not refused and amount > self.allowed:
             refused = f"its noise of {amount:.2f} in log-odds is above {self.allowed:.2f}"
         trial = Trial(step, method, tuple(in_float), self.tuned, share, amount, self.allowed, speed, evidence, refused)
         self.trials.append(trial)

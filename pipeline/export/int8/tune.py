@@ -5,9 +5,8 @@ taught. Gradients pass rounding as if it were not there (Bengio et al., 2013), a
 Esser et al., 2020).
 """
 
-import copy
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
+from torch.fx import GraphModule
 from torch.utils.data import DataLoader
 
 from pipeline.data.pictures import Item, Pictures
@@ -55,32 +55,40 @@ class _Round(torch.autograd.Function):
         return gradients[0] * inside, (gradients[0] * of_step).sum().reshape(1) * context.scale, None, None, None
 
 
-class _Rounded(nn.Module):
-    """A convolution or matrix product as INT8 does it."""
+class _Activation(nn.Module):
+    """A tensor as INT8 holds it, with a step that is learned."""
 
-    def __init__(self, layer: nn.Module, span: Range, symmetric: bool) -> None:
+    def __init__(self, span: Range, symmetric: bool) -> None:
         super().__init__()
-        self.layer = layer
         self.lowest, self.highest = (-127, 127) if symmetric else (0, 255)
         low, high = span
-        step = max(abs(low), abs(high)) / 127 if symmetric else (high - low) / 255
-        self.step = nn.Parameter(torch.tensor([max(step, 1e-8)], dtype=torch.float32))
-        self.zero = 0.0 if symmetric else float(round(-low / max(step, 1e-8)))
+        step = max(1e-8, max(abs(low), abs(high)) / 127 if symmetric else (high - low) / 255)
+        self.step = nn.Parameter(torch.tensor([step], dtype=torch.float32))
+        self.zero = 0.0 if symmetric else float(round(-low / step))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Of any shape."""
+        return cast(Tensor, _Round.apply(values, self.step.abs(), self.zero, self.lowest, self.highest))
+
+    def span(self) -> Range:
+        """Lowest and highest value that the learned step reaches."""
+        step = float(self.step.detach().abs())
+        return step * (self.lowest - self.zero), step * (self.highest - self.zero)
+
+
+class _Weights(nn.Module):
+    """A convolution with its weights as INT8 holds them, per output channel."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
 
     def forward(self, values: Tensor) -> Tensor:
         """N x C x H x W -> N x D x H' x W'."""
-        rounded = cast(Tensor, _Round.apply(values, self.step.abs(), self.zero, self.lowest, self.highest))
         weight = cast(Tensor, self.layer.weight)
-        # The last step is a little longer than rounding needs: the largest weight of a channel must not be clipped.
         steps = (weight.detach().abs().flatten(1).amax(1) / 127).clamp(min=1e-12)
-        zeros = torch.zeros_like(steps, dtype=torch.int32)
-        stood = torch.fake_quantize_per_channel_affine(weight, steps, zeros, 0, -127, 127)
-        return cast(Tensor, torch.func.functional_call(self.layer, {"weight": stood}, (rounded,)))
-
-    def span(self) -> Range:
-        """Lowest and highest value that the learned steps reach."""
-        step = float(self.step.detach().abs())
-        return step * (self.lowest - self.zero), step * (self.highest - self.zero)
+        rounded = torch.fake_quantize_per_channel_affine(weight, steps, torch.zeros_like(steps, dtype=torch.int32), 0, -127, 127)
+        return cast(Tensor, torch.func.functional_call(self.layer, {"weight": rounded}, (values,)))
 
 
 def tune(
@@ -98,39 +106,61 @@ def tune(
     `fp32` is the teacher; weights and ranges begin as in `start`, which may be the same graph.
     """
     teacher, pupil = _torch(fp32), _torch(start.graph)
-    for parameter in teacher.parameters():
-        parameter.requires_grad_(False)
-    nodes = [node for node in candidates(fp32) if node.name not in in_float]
-    layers = {node.name: _name(pupil, node.name) for node in candidates(fp32)}
-    for node in nodes:
-        rounded = _Rounded(pupil.get_submodule(layers[node.name]), start.ranges[node.input[0]], layout.symmetric)
-        pupil.set_submodule(layers[node.name], rounded)
-    steps = [parameter for name, parameter in pupil.named_parameters() if name.endswith(".step")]
-    weights = [parameter for name, parameter in pupil.named_parameters() if name.endswith((".weight", ".bias"))]
+    for parameter in [*teacher.parameters(), *pupil.parameters()]:
+        parameter.requires_grad_(False)  # of the pupil only what the graph gets back learns
+    rounded = round_as_int8(pupil, start, layout, in_float)
+    weights = list(dict.fromkeys(parameter for _, layer in _layers(pupil, fp32) for parameter in layer.parameters()))
+    steps = [module.step for module in rounded.values()]
+    for parameter in weights:
+        parameter.requires_grad_(True)
     torch.manual_seed(seed)
     loader: DataLoader[Any] = DataLoader(pictures, BATCH, shuffle=True, drop_last=len(pictures) > BATCH)
     optimiser = torch.optim.Adam([{"params": weights, "lr": rate}, {"params": steps, "lr": rate / 10}])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [rate, rate / 10], total_steps=epochs * len(loader), pct_start=0.1)
-    with counting("fine-tuning for INT8") as show:
+    with counting("fine-tuning for INT8") as show, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Using a non-tuple sequence")  # onnx2torch's, of its own slicing
         for epoch in range(epochs):
             for number, item in enumerate(loader):
                 frames = _frames(item)
                 with torch.no_grad():
                     wanted = teacher(frames)
-                loss = torch.stack(
-                    [nn.functional.mse_loss(one, two) for one, two in zip(pupil(frames), wanted, strict=True)]
-                ).sum()
+                losses = [nn.functional.mse_loss(one, two) for one, two in zip(pupil(frames), wanted, strict=True)]
+                loss = torch.stack(losses).sum()
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 schedule.step()
                 show(epoch * len(loader) + number + 1, epochs * len(loader))
-    learned = {node.input[0]: cast(_Rounded, pupil.get_submodule(layers[node.name])).span() for node in nodes}
-    return Tuned(_with_weights(start.graph, pupil, layers), {**start.ranges, **learned})
+    learned = {name: module.span() for name, module in rounded.items()}
+    return Tuned(_with_weights(start.graph, pupil), {**start.ranges, **learned})
 
 
-def _torch(graph: onnx.ModelProto) -> nn.Module:
-    """The graph as a torch module from frames to the log-odds behind both outputs."""
+def round_as_int8(pupil: GraphModule, start: Tuned, layout: Layout, in_float: Collection[str]) -> dict[str, _Activation]:
+    """Put the rounding of all candidates but `in_float` into a network, in place; returns that of each tensor.
+
+    A tensor is rounded for all that read it, as the quantiser's Q/DQ pair does: the sum of a residual block too.
+    """
+    rounded: dict[str, _Activation] = {}
+    for node in candidates(start.graph):
+        if node.name in in_float:
+            continue
+        place, tensor = _place(node.name), node.input[0]
+        if tensor not in rounded:
+            rounded[tensor] = _Activation(start.ranges[tensor], layout.symmetric)
+            name = f"rounded_{len(rounded)}"
+            pupil.add_submodule(name, rounded[tensor])
+            source = next(one for one in pupil.graph.nodes if one.target == place).args[0]
+            with pupil.graph.inserting_after(source):
+                after = pupil.graph.call_module(name, (source,))
+            source.replace_all_uses_with(after, delete_user_cb=lambda user, after=after: user is not after)
+        inner = f"{place}.1" if isinstance(pupil.get_submodule(place), nn.Sequential) else place  # the first pads
+        pupil.set_submodule(inner, _Weights(pupil.get_submodule(inner)))
+    pupil.recompile()
+    return rounded
+
+
+def _torch(graph: onnx.ModelProto) -> GraphModule:
+    """The graph as a torch module from frames to the log-odds behind both outputs; what shares weights there shares them here."""
     from onnx2torch import convert
 
     cut = onnx.ModelProto()
@@ -145,14 +175,25 @@ def _torch(graph: onnx.ModelProto) -> nn.Module:
     cut.graph.node.extend(nodes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        module: nn.Module = convert(cut)
-    return module.eval()
+        module: GraphModule = convert(cut).eval()
+    first: dict[str, nn.Parameter] = {}
+    for node, layer in _layers(module, graph):
+        for slot, name in zip(("weight", "bias"), node.input[1:], strict=False):
+            setattr(layer, slot, first.setdefault(name, getattr(layer, slot)))
+    return module
 
 
-def _name(module: nn.Module, node: str) -> str:
-    """Where onnx2torch puts a node's layer: uneven padding makes two layers of it."""
-    name = node.strip("/").replace(".", "/")
-    return f"{name}.1" if isinstance(module.get_submodule(name), nn.Sequential) else name
+def _place(node: str) -> str:
+    """Where onnx2torch puts a node's layer."""
+    return node.strip("/").replace(".", "/")
+
+
+def _layers(module: nn.Module, graph: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, nn.Module]]:
+    """Each candidate with its convolution, whatever it is wrapped in."""
+    for node in candidates(graph):
+        layer = module.get_submodule(_place(node.name))
+        layer = layer[1] if isinstance(layer, nn.Sequential) else layer
+        yield node, layer.layer if isinstance(layer, _Weights) else layer
 
 
 def _frames(item: Item) -> Tensor:
@@ -160,15 +201,13 @@ def _frames(item: Item) -> Tensor:
     return item.picture.flip(1).permute(0, 2, 3, 1).contiguous()
 
 
-def _with_weights(graph: onnx.ModelProto, pupil: nn.Module, layers: dict[str, str]) -> onnx.ModelProto:
+def _with_weights(graph: onnx.ModelProto, pupil: nn.Module) -> onnx.ModelProto:
     """A copy of the graph with the pupil's weights and biases."""
     changed = onnx.ModelProto()
     changed.CopyFrom(graph)
     constants = {one.name: one for one in changed.graph.initializer}
-    for node in candidates(graph):
-        layer = pupil.get_submodule(layers[node.name])
-        plain = copy.deepcopy(layer.layer if isinstance(layer, _Rounded) else layer)
-        for name, values in zip(node.input[1:], (plain.weight, plain.bias), strict=False):
+    for node, layer in _layers(pupil, graph):
+        for name, values in zip(node.input[1:], (layer.weight, layer.bias), strict=False):
             array = cast(Tensor, values).detach().numpy().astype(np.float32)
             constants[name].CopyFrom(numpy_helper.from_array(array, name))
     return changed

@@ -11,7 +11,7 @@ import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer
+from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 
 WIDTH, HEIGHT, BLOCK = 320, 240, 16
 BITS = WIDTH // BLOCK

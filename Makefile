@@ -41,8 +41,8 @@ inspect: setup ## Run BUNDLE (default: the newest) on SOURCE=folder, video or ca
 retrain: setup ## Learn the newly collected pictures in NEW=folder on top of RUN, and compare old and new.
 	$(BIN)/pipeline retrain $(or $(RUN),$(error no run found: train one first)) $(or $(NEW),$(error give NEW=folder)) $(ARGS)
 
-test: setup ## Run all tests, on all cores; those that need something absent say what and skip.
-	OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder \
+test: setup ## Run all tests, three at a time (many wait for cameras); those that need something absent say what and skip.
+	OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder \
 		--cov=pipeline --cov=deploy --cov-report=term:skip-covered $(ARGS)
 
 check: setup ## Lint, check the format and the types.

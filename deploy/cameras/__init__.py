@@ -17,12 +17,12 @@ _Opened = TypeVar("_Opened", bound="Camera")
 LIVE_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
 DRIVERS = ("usb", "watch", "gstreamer", "basler", "aravis", "gentl")
 """What may stand before a colon, for cameras that have no address."""
-_SECRET = re.compile(r"([?&;/_](?:pass\w*|pwd|auth|secret|token|\w*key)=)[^&#]*", re.IGNORECASE)
+_SECRET = re.compile(r"([?&;/_][\w.-]*(?:pas|pw|auth|secret|token|key)[\w.-]*=)[^&#]*", re.IGNORECASE)
 _SECRET_PROPERTY = re.compile(
     r"""((?:^|[\s!])[\w.:-]*(?:pass\w*|pw|pwd|auth|secret|token|key)\s*=\s*(?:\(string\)\s*)?)("[^"]*"|'[^']*'|\S+)""",
     re.IGNORECASE,
 )
-_ADDRESS_IN_TEXT = re.compile(r"""\w+://[^\s"']+""")
+_ADDRESS_IN_TEXT = re.compile(r"""[A-Za-z][\w+.-]+:/+[^\s"']+""")
 
 
 @dataclass(frozen=True)
@@ -201,12 +201,12 @@ def shown(source: str) -> str:
     """The source as it may be shown and stored: an address without its password, wherever it stands."""
     if source.startswith("gstreamer:"):
         return without_secrets(source)
-    scheme, found, rest = source.partition("://")
-    if not found:
+    address = re.match(r"([A-Za-z][\w+.-]*:/+)(.*)", source, re.DOTALL)  # with one slash, a slip of the finger, too
+    if address is None:
         return source
-    rest = _SECRET.sub(r"\1***", rest)
+    scheme, rest = address[1], _SECRET.sub(r"\1***", address[2])
     credentials, at, host = rest.rpartition("@")
-    return f"{scheme}://{credentials.partition(':')[0]}:***@{host}" if at and ":" in credentials else f"{scheme}://{rest}"
+    return f"{scheme}{credentials.partition(':')[0]}:***@{host}" if at and ":" in credentials else f"{scheme}{rest}"
 
 
 def without_secrets(text: str) -> str:

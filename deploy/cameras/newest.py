@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from deploy.cameras import Camera, Frame, Unreadable
+from deploy.cameras import Camera, Frame, Unreadable, without_secrets
 from deploy.cameras.life import Attempts, Life
 from deploy.cameras.life import NothingYet as NothingYet
 from deploy.cameras.paced import Paced as Paced
@@ -120,7 +120,11 @@ class NewestOnly(Camera):
 
     def _begin(self) -> Life:
         life = self._life = Life()
-        threading.Thread(target=self._capture, args=(life,), name="capture", daemon=True).start()
+        try:
+            threading.Thread(target=self._capture, args=(life,), name="capture", daemon=True).start()
+        except (RuntimeError, MemoryError) as error:  # no thread to be had now: tried again after the back-off
+            life.gone = True
+            self._fail(life, error)
         return life
 
     def _capture(self, life: Life) -> None:
@@ -182,7 +186,7 @@ class NewestOnly(Camera):
         with self._news:
             life.error, life.failed_at = error, time.monotonic()
             if self._life is life:
-                self._lose(life, CameraLost(str(error) or type(error).__name__))
+                self._lose(life, CameraLost(without_secrets(str(error)) or type(error).__name__))
 
     # The supervising thread.
 

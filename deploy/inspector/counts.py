@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from rich.console import Console
 from rich.live import Live
@@ -27,9 +27,10 @@ def counts_shown(tally: Tally, console: Console) -> Iterator[Callable[[], None]]
             if time.monotonic() < due:
                 return
             due = time.monotonic() + every_s
-            if isinstance(live, Live):
-                live.update(counters(tally), refresh=True)
-            else:
-                console.print(counters(tally), soft_wrap=True)
+            with suppress(OSError, SystemExit):  # a log on a full disk, or a pipe that nobody reads, is no reason to stop
+                if isinstance(live, Live):
+                    live.update(counters(tally), refresh=True)
+                else:
+                    console.print(counters(tally), soft_wrap=True)
 
         yield show

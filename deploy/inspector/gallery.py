@@ -63,6 +63,8 @@ class Gallery:
         if newest is not None:
             camera, drawing = newest
             self._shown[camera] = drawing.picture()
+            for name in tally.lost():  # its last verdict must not stand beside the others
+                self._shown[name] = not_ready(tally)
             return self.window.show(_beside([self._shown[name] for name in self._names if name in self._shown]))
         return self.window.show(not_ready(tally)) if tally.complaint else self.window.show(None)
 

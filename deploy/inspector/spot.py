@@ -50,6 +50,8 @@ class Spot:
         picture = self.region.cut(frame.picture, judge.preprocessing.pad_bgr)
         sightings = self._locator.find(picture)
         followed = self._tracker.follow(frame.sequence, picture, sightings)
+        for part in followed.parts:  # before anything can fail: what is followed has a verdict to come
+            self._parts.setdefault(part, PartSoFar(part, judge.thresholds))
         answers = [_ask(judge, picture, frame.name, sighting) for sighting in sightings]
         latency_ms = round((time.monotonic() - frame.captured_at) * 1000, 2)
         seen, faults = [], []
@@ -64,11 +66,11 @@ class Spot:
                 kind = "engine" if sighting.fits else "part"
                 faults.append(Fault(number(), kind, trouble, now_utc(), frame.sequence, part))
             view = _view(frame, sighting, latency_ms, answer, trouble, judge.preprocessing)
-            so_far = self._parts.setdefault(part, PartSoFar(part, judge.thresholds))
+            so_far = self._parts[part]
             so_far.thresholds = judge.thresholds  # another bundle may decide since the frame before
             so_far.add(view)
             seen.append(Seen(part, sighting, view, so_far.result(), None if answer is None else answer.heatmap[0]))
-        missed = late[1] if late is not None and late[0] == "deadline" else None
+        missed = late[1] if late is not None else None
         finished = [self._leave(left.part, missed) for left in followed.left if left.counts]
         for left in followed.left:
             self._parts.pop(left.part, None)
@@ -78,10 +80,10 @@ class Spot:
         """The number of the part behind a frame that cannot be judged; None if such a frame stands for no one part."""
         return self._tracker.unseen()
 
-    def end(self) -> list[PartResult]:
-        """Nothing is watched from here on: what was in sight is judged by what was seen of it."""
+    def end(self, lost: str | None = None) -> list[PartResult]:
+        """Nothing is watched from here on: what is in sight is judged by what was seen, or a FAULT if a live camera is lost."""
         left = self._tracker.end()
-        finished = [self._leave(one.part) for one in left if one.counts]
+        finished = [self._leave(one.part, lost if self._limits else None) for one in left if one.counts]
         self._parts.clear()
         return finished
 
@@ -112,7 +114,10 @@ def _ask(judge: Judge, picture: Picture, name: str, sighting: Sighting) -> tuple
             f"{name}: found something of {box.width} x {box.height} px, but the crop is {window.width} px; "
             "keep the parts apart, or give a larger --crop"
         )
-    return judge.ask(cut(picture, window))
+    try:
+        return judge.ask(cut(picture, window))
+    except MemoryError as error:
+        return None, f"{name}: no memory for a window of it ({error})"
 
 
 def _view(

@@ -81,6 +81,11 @@ class Tally:
         with self._lock:
             return next(iter(self._complaints.values()), None)
 
+    def lost(self) -> list[str]:
+        """The cameras that do not deliver now."""
+        with self._lock:
+            return list(self._complaints)
+
     @property
     def parts(self) -> int:
         """Parts that were given a verdict."""

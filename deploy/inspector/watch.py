@@ -66,7 +66,7 @@ class Watch:
     def _frame(self, frame: Frame, judge: Judge) -> Turn:
         dropped, self.last = frame.sequence - self.last - 1, frame.sequence
         misfits = (spot.region.misfit(frame.picture) for spot in self.spots)
-        trouble = next((one for one in misfits if one), None) or (self.check.trouble(frame) if self.check else None)
+        trouble = next((one for one in misfits if one), None) or self._trouble(frame)
         if trouble is not None:
             return self._bad(frame, trouble, dropped, judge)
         recovered = self._recover()
@@ -75,6 +75,12 @@ class Watch:
         latency_ms = max((step.latency_ms for step in steps.values() if step.latency_ms is not None), default=None)
         steps = self._with(steps, [], recovered, dropped)
         return self._turn(judge, steps, frame, not is_faulted, dropped, is_faulted, latency_ms)
+
+    def _trouble(self, frame: Frame) -> str | None:
+        try:
+            return self.check.trouble(frame) if self.check else None
+        except Exception as error:  # no memory, say
+            return f"{frame.name} could not be checked ({error or type(error).__name__})"
 
     def _look(self, spot: Spot, frame: Frame, judge: Judge) -> Step:
         try:
@@ -89,7 +95,7 @@ class Watch:
         told = fault or (self._outage[0] if self._outage else self._fault("picture", trouble, frame.sequence))
         steps = {}
         for spot in self.spots:
-            parts = [*(spot.end() if fault else []), *self._unseen(spot, frame, told, judge)]
+            parts = [*(spot.end(trouble) if fault else []), *self._unseen(spot, frame, told, judge)]
             steps[spot.region.name] = Step(frame if fault else None, parts=parts)
         steps = self._with(steps, [fault] if fault else [], recovered, dropped)
         return self._turn(judge, steps, frame if fault else None, dropped=dropped, faulted=True)
@@ -107,8 +113,8 @@ class Watch:
         fault, recovered = self._begin(kind, why)
         if fault is None:
             return self._turn(judge, {})
-        # What was in sight will be somewhere else when the camera is back, so it is judged by what was seen of it.
-        steps = {spot.region.name: Step(parts=spot.end()) for spot in self.spots}
+        # What was in sight will be somewhere else when the camera is back, and what was seen of it is old by then.
+        steps = {spot.region.name: Step(parts=spot.end(why)) for spot in self.spots}
         return self._turn(judge, self._with(steps, [fault], recovered, 0))
 
     def _unseen(self, spot: Spot, frame: Frame | Unreadable, fault: Fault, judge: Judge) -> list[PartResult]:

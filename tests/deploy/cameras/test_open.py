@@ -114,6 +114,8 @@ def test_opencv_and_ffmpeg_keep_their_own_stories_to_themselves(source: str, tmp
         ("rtsp://anna@camera/belt", "rtsp://anna@camera/belt"),
         ("rtsp://camera/belt?at=a@b", "rtsp://camera/belt?at=a@b"),
         ("pictures/a@b", "pictures/a@b"),
+        ("rtsp:/anna:secret@camera/belt", "rtsp:/anna:***@camera/belt"),
+        ("http://camera/video.cgi?pw=secret&loginpas=secret&fps=5", "http://camera/video.cgi?pw=***&loginpas=***&fps=5"),
         ("http://camera/video.cgi?user=anna&pwd=secret&fps=5", "http://camera/video.cgi?user=anna&pwd=***&fps=5"),
         ("http://anna:secret@camera/video?token=a@b", "http://anna:***@camera/video?token=***"),
         ("rtsp://camera/user=admin_password=secret_channel=1.sdp", "rtsp://camera/user=admin_password=***"),

@@ -15,6 +15,7 @@ import pytest
 from deploy.cameras import Camera, Frame, Unreadable, open_camera
 from deploy.cameras.newest import NewestOnly, NothingYet
 from deploy.cameras.settings import CameraSettings
+from deploy.cameras.state import State
 from deploy.cameras.watched import Known, WatchedFolder
 from deploy.errors import CameraError, CameraLost
 
@@ -176,11 +177,11 @@ def test_every_picture_of_a_fast_program_is_judged_or_counted(tmp_path: Path) ->
                 judged += 1
                 if frame.name == "099.png":
                     break
-                time.sleep(0.05)
+                time.sleep(0.2)
             figures = camera.figures()
             assert figures.captured == 100
             assert judged + figures.dropped == 100
-            assert judged < 60
+            assert figures.dropped > 0
         finally:
             program.kill()
             program.wait()
@@ -196,10 +197,12 @@ def test_a_folder_that_goes_and_comes_back(tmp_path: Path) -> None:
         folder.rename(away)
         gone_at = time.monotonic()
         assert "No such file or directory; check the folder, or the share it is on" in read_until_lost(camera)
-        assert time.monotonic() - gone_at < 2
+        assert time.monotonic() - gone_at < 4
         away.rename(folder)  # as it was: what was seen already is not new
         back_at = time.monotonic()
-        time.sleep(0.3)
+        assert isinstance(camera, NewestOnly)
+        while camera.figures().state is not State.STREAMING:
+            time.sleep(0.01)
         drop(folder, "3.png", 77)
         frame = next_frame(camera)
         assert (frame.name, int(frame.picture.mean())) == ("3.png", 77)

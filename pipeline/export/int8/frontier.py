@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from deploy.command import say
 from deploy.files import write_whole
 from pipeline.evaluation.report.charts import DEFECTIVE, GOOD, GREY, INK
-from pipeline.export.gate import MIN_AGREEMENT
+from pipeline.export.gate import needed_agreement
 from pipeline.export.int8.repair import Trial
 
 
@@ -31,7 +31,7 @@ def write_frontier(folder: Path, precision: str, trials: Sequence[Trial], chosen
     told = [asdict(trial) | {"evidence": trial.evidence.model_dump()} for trial in trials]
     content = {"chosen": trials.index(chosen) if chosen else None, "trials": told}
     write_whole(folder / f"frontier.{precision}.json", json.dumps(content, indent=2))
-    gate = min(MIN_AGREEMENT, trials[0].evidence.repeatability)
+    gate = needed_agreement(trials[0].evidence)
     canvas = Canvas(figsize=(9.5, 3.9), layout="constrained")
     left, right = canvas.subplots(1, 2)
     _draw(left, [trial.evidence.agreement for trial in trials], trials, chosen, gate, f"the gate: {gate:.1%}")

@@ -6,8 +6,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ import pytest
 
 import deploy
 from deploy.preprocess import Picture
+from tests.deploy.commands import give, started
 
 DrawPart = Callable[..., Picture]
 BeltFrames = Callable[..., list[Picture]]
@@ -34,21 +35,13 @@ class NetworkCamera(Protocol):
 
 Inspector = Callable[..., "subprocess.CompletedProcess[str]"]
 
-COMMAND = [sys.executable, "-m", "deploy.cli"]
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if name != "DISPLAY"},
-    "PYTHONPATH": str(Path(deploy.__file__).parents[1]),
-    "COLUMNS": "200",
-}
-
 
 @pytest.fixture
 def inspector(tmp_path: Path) -> Inspector:
     """Runs the command in an empty folder."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [*COMMAND, *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False)
+        return give(*arguments, cwd=tmp_path)
 
     return run
 
@@ -159,29 +152,12 @@ def test_help_has_an_example(command: tuple[str, ...], inspector: Inspector) -> 
     assert ("Example: inspector" in done.stdout) == bool(command)
 
 
-@contextmanager
-def started(arguments: list[str], cwd: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
 @pytest.mark.parametrize(("options", "code"), [pytest.param(["--realtime"], 0, id="live"), pytest.param([], 130, id="recording")])
 def test_ctrl_c_leaves_everything_complete(
     options: list[str], code: int, bundle_path: Path, tmp_path: Path, draw_part: DrawPart, write_video: WriteVideo
 ) -> None:
     film = write_video(tmp_path / "long.avi", [draw_part(index % 2 == 0) for index in range(3000)])
-    with started(["run", str(bundle_path), str(film), "--annotate", ".", "--out", ".", *options], tmp_path) as process:
+    with started("run", bundle_path, film, "--annotate", ".", "--out", ".", *options, cwd=tmp_path) as process:
         wait_until(lambda: count(tmp_path / "store.sqlite") >= 10, process)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == code
@@ -198,7 +174,7 @@ def test_a_camera_that_is_unplugged_is_a_fault_and_inspection_goes_on_when_it_is
 ) -> None:
     store = tmp_path / "store.sqlite"
     patient = ["--max-age-ms", "60000"]  # a loaded test machine is not what is tested here
-    with started(["run", str(bundle_path), network_camera.address, "--out", ".", *patient], tmp_path) as process:
+    with started("run", bundle_path, network_camera.address, "--out", ".", *patient, cwd=tmp_path) as process:
         wait_until(lambda: count(store) >= 5, process)
         network_camera.unplug()
         wait_until(lambda: count(store, "faults") == 1, process)

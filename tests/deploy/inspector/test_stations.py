@@ -6,10 +6,9 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +16,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-import deploy
 from deploy.bundle import Signature
 from deploy.preprocess import Picture
+from tests.deploy.commands import give, started
 
 DrawPart = Callable[..., Picture]
 WriteVideo = Callable[[Path, list[Picture]], Path]
-COMMAND = [sys.executable, "-m", "deploy.cli"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(deploy.__file__).parents[1]), "COLUMNS": "200"}
 PATIENT = "max_age_ms: 60000, limit_s: 10"  # a loaded test machine is not what is tested here
-
-
-@contextmanager
-def started(*words: object, cwd: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, words)],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def give(*words: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*COMMAND, *map(str, words)], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
 
 
 def asked(store: Path, query: str) -> list[tuple[Any, ...]]:

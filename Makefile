@@ -41,9 +41,9 @@ inspect: setup ## Run BUNDLE (default: the newest) on SOURCE=folder, video or ca
 retrain: setup ## Learn the newly collected pictures in NEW=folder on top of RUN, and compare old and new.
 	$(BIN)/pipeline retrain $(or $(RUN),$(error no run found: train one first)) $(or $(NEW),$(error give NEW=folder)) $(ARGS)
 
-test: setup ## Run all tests, three at a time (many wait for cameras); those that need something absent say what and skip.
+test: setup ## Run all tests, three at a time (many wait for cameras); those that need something absent skip and say so. ARGS=--cov counts lines.
 	OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder \
-		--cov=pipeline --cov=deploy --cov-report=term:skip-covered $(ARGS)
+		--durations=15 $(ARGS)
 
 check: setup ## Lint, check the format and the types.
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

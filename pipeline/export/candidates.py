@@ -24,12 +24,15 @@ from pipeline.evaluation.metrics import Scores
 from pipeline.export.check_qdq import check_qdq
 from pipeline.export.gate import Reference, judge, thinned
 from pipeline.export.half import write_fp16
+from pipeline.export.int8.equalise import equalise
 from pipeline.export.int8.frontier import tell, write_frontier
 from pipeline.export.int8.layouts import CPU, TENSORRT, Layout, candidates
 from pipeline.export.int8.noise import Sensitivity, together
 from pipeline.export.int8.ranges import METHODS, Ranges, choose, collect
 from pipeline.export.int8.repair import Bench, Search, Trial, best
+from pipeline.export.int8.rounding import round_weights
 from pipeline.export.int8.tune import Tuned, tune
+from pipeline.export.int8.weights import with_weights
 
 FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8-qdq": "model.int8.qdq.onnx", "int8-cpu": "model.int8.cpu.onnx"}
 Target = Literal["jetson", "gpu", "cpu"]
@@ -105,18 +108,20 @@ def _make_int8(layout: Layout, file: Path, lab: Lab) -> Int8:
     runtime = "openvino" if layout is CPU and "openvino" in engines() else REFERENCE
     opened = engines()[runtime]
     say(f"{layout.precision}: searching for up to {lab.seconds / 60:.0f} min for as much INT8 as the gate allows ({runtime})")
+    frames = [frame_of(sample, lab.spec) for sample in lab.calibration]
     with console.status("measuring the range of every activation"):
-        tensors = [node.input[0] for node in candidates(graph)]
-        histograms = collect(graph, tensors, [frame_of(sample, lab.spec) for sample in lab.calibration])
+        graph = equalise(graph, frames)
+        histograms = collect(graph, [node.input[0] for node in candidates(graph)], frames)
+    with counting("rounding the weights") as show:
+        weights = round_weights(graph, frames, show)
     validation = thinned(lab.validation, SEARCHED_ON)
-    frames = [frame_of(sample, lab.spec) for sample in validation.samples]
-    bench = Bench(opened, opened(lab.fp32), frames, validation, lab.limits)
+    bench = Bench(opened, opened(lab.fp32), [frame_of(one, lab.spec) for one in validation.samples], validation, lab.limits)
 
     def told(trial: Trial) -> None:
         tell(layout.precision, trial)
 
     ranges: dict[str, Ranges] = {method: choose(histograms, method, layout.symmetric) for method in METHODS}
-    searches = [Search(graph, layout, ranges, bench, deadline, told)]
+    searches = [Search(graph, layout, ranges, weights, bench, deadline, told)]
     with counting("ranking the convolutions") as show:
         ranking = searches[0].rank(RANKED_WITH, show)
     chosen = searches[0].run(ranking)
@@ -145,13 +150,14 @@ def _tuned(search: Search, ranking: Sensitivity, lab: Lab, told: Callable[[Trial
     few = next((count for count in range(len(ranked)) if together(ranking, ranked[:count]) <= bearable), len(ranked) // 2)
     alike = [trial for trial in search.trials if trial.step == "ranges"] or search.trials
     method = min(alike, key=lambda trial: trial.noise).ranges
-    tuned, rounds = Tuned(search.graph, search.ranges[method]), []
+    in_int8 = {node.input[1]: search.weights[node.input[1]] for node in candidates(search.graph) if node.name not in ranked[:few]}
+    tuned, rounds = Tuned(with_weights(search.graph, in_int8), search.ranges[method]), []
     for number in range(ROUNDS):
         tuned = tune(
             search.graph, tuned, search.layout, ranked[:few], lab.training(), EPOCHS, RATE / 2**number, lab.seed + number
         )
         ranges = {"learned": tuned.ranges}
-        rounds.append(Search(tuned.graph, search.layout, ranges, search.bench, math.inf, told, tuned=True))
+        rounds.append(Search(tuned.graph, search.layout, ranges, {}, search.bench, math.inf, told, tuned=True))
         if not rounds[-1].attempt("fine-tuned", "learned", ranked[:few]).refused:
             break
     return rounds

@@ -107,6 +107,11 @@ def name_of(node: NodeProto) -> str:
     return node.name or (node.output[0] if node.output else node.op_type)
 
 
+def attributes_of(node: NodeProto, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    """The integers of an attribute."""
+    return next((tuple(one.ints) for one in node.attribute if one.name == name), default)
+
+
 def attribute_of(node: NodeProto, name: str, default: int) -> int:
     """An integer attribute."""
     return next((one.i for one in node.attribute if one.name == name), default)

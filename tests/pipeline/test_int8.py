@@ -144,7 +144,7 @@ def bench(graph: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) -> B
 def search(graph: onnx.ModelProto, bench: Bench, seconds: float = 600) -> Search:
     histograms = collect(graph, [node.input[0] for node in candidates(graph)], bench.frames[:8])
     ranges = {method: choose(histograms, method, CPU.symmetric) for method in ("min-max", "mse")}
-    return Search(graph, CPU, ranges, bench, time.monotonic() + seconds, lambda trial: None)
+    return Search(graph, CPU, ranges, {}, bench, time.monotonic() + seconds, lambda trial: None)
 
 
 def test_the_noise_of_one_alone_ranks_a_spoiled_convolution_first(graph: onnx.ModelProto, bench: Bench) -> None:
@@ -160,7 +160,7 @@ def test_the_noise_of_one_alone_ranks_a_spoiled_convolution_first(graph: onnx.Mo
         shown.append((done, total))
         return True
 
-    ranking = sensitivities(graph, CPU, ranges, bench.frames[:6], go_on)
+    ranking = sensitivities(graph, CPU, ranges, {}, bench.frames[:6], go_on)
     assert next(iter(ranking)) == spoiled.name
     assert shown == [(number, len(nodes)) for number in range(len(nodes))]
     assert together(ranking, list(ranking)) == 0
@@ -170,7 +170,7 @@ def test_the_noise_of_one_alone_ranks_a_spoiled_convolution_first(graph: onnx.Mo
 def test_what_there_was_no_time_to_rank_stays_in_floating_point_first(graph: onnx.ModelProto, bench: Bench) -> None:
     nodes = candidates(graph)
     ranges = choose(collect(graph, [node.input[0] for node in nodes], bench.frames[:2]), "mse", CPU.symmetric)
-    ranking = sensitivities(graph, CPU, ranges, bench.frames[:2], lambda done, total: done < 3)
+    ranking = sensitivities(graph, CPU, ranges, {}, bench.frames[:2], lambda done, total: done < 3)
     assert list(ranking.values())[: len(nodes) - 3] == [math.inf] * (len(nodes) - 3)
 
 

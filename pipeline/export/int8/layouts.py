@@ -15,6 +15,7 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from pipeline.export.int8.ranges import Ranges
+from pipeline.export.int8.weights import Weights, with_weights
 
 
 @dataclass(frozen=True)
@@ -47,26 +48,29 @@ def candidates(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [node for node in graph.graph.node if node.op_type == "Conv"][1:]
 
 
-def quantise(graph: onnx.ModelProto, layout: Layout, ranges: Ranges, in_float: Collection[str]) -> onnx.ModelProto:
+def quantise(
+    graph: onnx.ModelProto, layout: Layout, ranges: Ranges, in_float: Collection[str], weights: Weights | None = None
+) -> onnx.ModelProto:
     """A copy of the graph with Q/DQ nodes before all candidates but those named in `in_float`.
 
-    `ranges` holds the input of every candidate. Weights are rounded per output channel.
+    `ranges` holds the input of every candidate. `weights` are what those that are quantised have instead of the graph's; they are
+    rounded per output channel.
     """
     data = {
         name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
         for name, (low, high) in ranges.items()
     }
-    copy = onnx.ModelProto()
-    copy.CopyFrom(graph)
+    quantised = [node for node in candidates(graph) if node.name not in in_float]
+    theirs = {node.input[1]: weights[node.input[1]] for node in quantised} if weights else {}
     with _quiet():
         quantiser = QDQQuantizer(
-            copy,
+            with_weights(graph, theirs),
             per_channel=True,
             reduce_range=False,
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QInt8 if layout.symmetric else QuantType.QUInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, data),
-            nodes_to_quantize=[node.name for node in candidates(graph) if node.name not in in_float],
+            nodes_to_quantize=[node.name for node in quantised],
             nodes_to_exclude=[],
             op_types_to_quantize=["Conv"],
             extra_options=dict(layout.options),

@@ -12,13 +12,19 @@ from deploy.preprocess import Picture
 from pipeline.export.gate import noise
 from pipeline.export.int8.layouts import Layout, candidates, quantise
 from pipeline.export.int8.ranges import Ranges
+from pipeline.export.int8.weights import Weights
 
 Sensitivity = dict[str, float]
 """By node: the noise when that node alone is quantised."""
 
 
 def sensitivities(
-    graph: onnx.ModelProto, layout: Layout, ranges: Ranges, frames: Sequence[Picture], go_on: Callable[[int, int], bool]
+    graph: onnx.ModelProto,
+    layout: Layout,
+    ranges: Ranges,
+    weights: Weights,
+    frames: Sequence[Picture],
+    go_on: Callable[[int, int], bool],
 ) -> Sensitivity:
     """Quantise each candidate alone and measure its noise over frames. The noisiest come first.
 
@@ -30,7 +36,7 @@ def sensitivities(
     for number, name in enumerate(names):
         if not go_on(number, len(names)):
             break
-        alone = quantise(graph, layout, ranges, in_float=[other for other in names if other != name])
+        alone = quantise(graph, layout, ranges, [other for other in names if other != name], weights)
         found[name] = noise(_scores(alone, frames), before)
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 

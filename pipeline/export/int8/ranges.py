@@ -39,7 +39,7 @@ def collect(graph: onnx.ModelProto, tensors: Iterable[str], pictures: Iterable[P
     """
     names = sorted(set(tensors))
     frames = list(pictures)
-    session = _showing(graph, names)
+    session = showing(graph, names)
     low, high = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     for frame in frames:
         for name, values in zip(names, session.run(names, {"frames": frame[None]}), strict=True):
@@ -57,7 +57,8 @@ def choose(histograms: dict[str, Histogram], method: Method, symmetric: bool) ->
     return {name: _range(_mirrored(histogram) if symmetric else histogram, method) for name, histogram in histograms.items()}
 
 
-def _showing(graph: onnx.ModelProto, names: list[str]) -> onnxruntime.InferenceSession:
+def showing(graph: onnx.ModelProto, names: list[str]) -> onnxruntime.InferenceSession:
+    """A session of the graph that also gives these tensors."""
     shown = onnx.ModelProto()
     shown.CopyFrom(graph)
     shown.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)

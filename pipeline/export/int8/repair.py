@@ -22,6 +22,7 @@ from pipeline.export.gate import Reference, allowed_noise, compare, noise, reder
 from pipeline.export.int8.layouts import Layout, candidates, quantise
 from pipeline.export.int8.noise import Sensitivity, multiplications, sensitivities, share_in_int8, together
 from pipeline.export.int8.ranges import Ranges
+from pipeline.export.int8.weights import Weights
 
 RANKED_ON = 32
 """Frames for the ranking of convolutions; each is run once for each of them."""
@@ -92,19 +93,23 @@ def best(trials: Sequence[Trial]) -> Trial | None:
 
 
 class Search:
-    """Trials of one layout on one graph, with any of `ranges` (by the name of their method), until the deadline."""
+    """Trials of one layout on one graph, with any of `ranges` (by the name of their method), until the deadline.
+
+    `weights` are those of quantised convolutions where they differ from the graph's.
+    """
 
     def __init__(
         self,
         graph: onnx.ModelProto,
         layout: Layout,
         ranges: dict[str, Ranges],
+        weights: Weights,
         bench: Bench,
         deadline: float,
         tell: Callable[[Trial], None],
         tuned: bool = False,
     ) -> None:
-        self.graph, self.layout, self.ranges, self.bench = graph, layout, ranges, bench
+        self.graph, self.layout, self.ranges, self.weights, self.bench = graph, layout, ranges, weights, bench
         self.deadline, self.tell, self.tuned = deadline, tell, tuned
         self.trials: list[Trial] = []
         self.names = [node.name for node in candidates(graph)]
@@ -117,7 +122,7 @@ class Search:
 
     def made(self, trial: Trial) -> onnx.ModelProto:
         """The graph of a trial."""
-        return quantise(self.graph, self.layout, self.ranges[trial.ranges], trial.in_float)
+        return quantise(self.graph, self.layout, self.ranges[trial.ranges], trial.in_float, self.weights)
 
     def over(self) -> bool:
         """Is the time up?"""
@@ -134,7 +139,8 @@ class Search:
             show(done, total)
             return time.monotonic() < half
 
-        return sensitivities(self.graph, self.layout, self.ranges[method], [self.bench.frames[index] for index in chosen], go_on)
+        frames = [self.bench.frames[index] for index in chosen]
+        return sensitivities(self.graph, self.layout, self.ranges[method], self.weights, frames, go_on)
 
     def run(self, sensitivity: Sensitivity) -> Trial | None:
         """Search; returns the best trial, or None where none holds."""
@@ -160,7 +166,7 @@ class Search:
         for before in self.trials:
             if (before.ranges, before.in_float) == (method, tuple(in_float)):
                 return before
-        scores, speed = self.bench.run(quantise(self.graph, self.layout, self.ranges[method], in_float))
+        scores, speed = self.bench.run(quantise(self.graph, self.layout, self.ranges[method], in_float, self.weights))
         validation = self.bench.validation
         evidence = compare(validation, scores, rederive(validation, scores, self.bench.limits).thresholds)
         amount = noise(scores, validation.scores)

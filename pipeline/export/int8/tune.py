@@ -10,10 +10,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.utils.data import DataLoader
@@ -22,6 +20,7 @@ from pipeline.data.pictures import Item, Pictures
 from pipeline.data.prepare import counting
 from pipeline.export.int8.layouts import Layout, candidates
 from pipeline.export.int8.ranges import Range, Ranges
+from pipeline.export.int8.weights import Weights, with_weights
 
 BATCH = 16
 
@@ -132,7 +131,7 @@ def tune(
                 schedule.step()
                 show(epoch * len(loader) + number + 1, epochs * len(loader))
     learned = {name: module.span() for name, module in rounded.items()}
-    return Tuned(_with_weights(start.graph, pupil), {**start.ranges, **learned})
+    return Tuned(with_weights(start.graph, _learned(start.graph, pupil)), {**start.ranges, **learned})
 
 
 def round_as_int8(pupil: GraphModule, start: Tuned, layout: Layout, in_float: Collection[str]) -> dict[str, _Activation]:
@@ -201,13 +200,10 @@ def _frames(item: Item) -> Tensor:
     return item.picture.flip(1).permute(0, 2, 3, 1).contiguous()
 
 
-def _with_weights(graph: onnx.ModelProto, pupil: nn.Module) -> onnx.ModelProto:
-    """A copy of the graph with the pupil's weights and biases."""
-    changed = onnx.ModelProto()
-    changed.CopyFrom(graph)
-    constants = {one.name: one for one in changed.graph.initializer}
-    for node, layer in _layers(pupil, graph):
-        for name, values in zip(node.input[1:], (layer.weight, layer.bias), strict=False):
-            array = cast(Tensor, values).detach().numpy().astype(np.float32)
-            constants[name].CopyFrom(numpy_helper.from_array(array, name))
-    return changed
+def _learned(graph: onnx.ModelProto, pupil: nn.Module) -> Weights:
+    """The pupil's weights and biases, by their names in the graph."""
+    return {
+        name: cast(Tensor, values).detach().numpy()
+        for node, layer in _layers(pupil, graph)
+        for name, values in zip(node.input[1:], (layer.weight, layer.bias), strict=False)
+    }

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from deploy.cameras.settings import CameraSettings
     from deploy.cameras.state import Change
 
+PATIENCE_S = 2.0
+"""Without a true frame for so long a live camera is lost, unless its user says otherwise; no older frame is handed out."""
 _Opened = TypeVar("_Opened", bound="Camera")
 LIVE_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
 DRIVERS = ("usb", "watch", "gstreamer", "basler", "aravis", "gentl")
@@ -79,7 +81,7 @@ def open_camera(
     source: str,
     realtime: bool = False,
     settings: "CameraSettings | None" = None,
-    limit_s: float = 2.0,
+    limit_s: float = PATIENCE_S,
     listener: "Callable[[Change], None] | None" = None,
 ) -> Camera:
     """Open any source by the words a user gives for it; `inspector cameras` lists those of the cameras that are there.
@@ -103,7 +105,7 @@ def open_camera(
         return NewestOnly(lambda: turned(open_again(), settings), limit_s=limit_s, listener=listener)
 
     from deploy.cameras.folder import PictureFolder, is_picture
-    from deploy.cameras.newest import Paced
+    from deploy.cameras.paced import Paced
     from deploy.cameras.video import VideoFile
 
     path = Path(source)
@@ -147,7 +149,10 @@ def _driver(driver: str, which: str, settings: "CameraSettings", limit_s: float)
     from deploy.cameras.pulled import Pulled
 
     if driver == "usb":
-        return lambda: _webcam(which, settings, limit_s)
+        from deploy.cameras.webcam import Socket
+
+        socket = Socket(which)
+        return lambda: _webcam(socket.number(), settings, limit_s)
     if driver == "watch":
         from deploy.cameras.settings import refuse_all
         from deploy.cameras.watched import Known, WatchedFolder
@@ -173,11 +178,10 @@ def _driver(driver: str, which: str, settings: "CameraSettings", limit_s: float)
     return lambda: Pulled(GenTL(Path(producer), serial, settings), limit_s)
 
 
-def _webcam(which: str, settings: "CameraSettings", limit_s: float) -> Camera:
+def _webcam(number: int, settings: "CameraSettings", limit_s: float) -> Camera:
     from deploy.cameras.video import LiveVideo
-    from deploy.cameras.webcam import configure, number_of
+    from deploy.cameras.webcam import configure
 
-    number = number_of(which)
     camera = LiveVideo(number, limit_s)
     try:
         configure(number, settings)

@@ -19,7 +19,7 @@ from deploy.errors import CameraError, CameraLost
 INSTALL = "pip install 'line-inspector[genicam]'"
 _READABLE = (3, 4)  # RO, RW of GenApi's EAccessMode
 _WAIT_S = 0.001  # harvesters waits for ever on 0
-_opening = threading.RLock()
+_taking = threading.Lock()
 _producers: dict[Path, tuple[Any, int]] = {}
 """Each producer's Harvester and how many cameras are open on it: a second Harvester of one producer finds no cameras."""
 
@@ -41,12 +41,11 @@ def load() -> Any:
 
 def devices(producer: Path) -> list[tuple[str, str]]:
     """Serial number and description of each camera of a producer. Raises CameraError for what is no producer."""
-    with _opening:
-        harvester = _take(producer)
-        try:
-            return _found(harvester)
-        finally:
-            _give_back(producer)
+    harvester = _take(producer)
+    try:
+        return _found(harvester)
+    finally:
+        _give_back(producer)
 
 
 class GenTL:
@@ -58,16 +57,15 @@ class GenTL:
         self.name = f"camera {serial} of {producer.name}" if serial else f"the camera of {producer.name}"
         self.advice = "check its cable and power"
         self._acquirer: Any = None
-        with _opening:
-            harvester = _take(self._producer)
-            try:
-                self._start(harvester, serial, settings)
-            except CameraError:
-                self.release()
-                raise
-            except Exception as error:  # each producer has its own ways to fail
-                self.release()
-                raise CameraError(f"{self.name} cannot be opened; close other programs that use it: {error!r}") from error
+        harvester = _take(self._producer)
+        try:  # without the lock: a camera that hangs while it opens must not keep others from being opened and closed
+            self._start(harvester, serial, settings)
+        except CameraError:
+            self.release()
+            raise
+        except Exception as error:  # each producer has its own ways to fail
+            self.release()
+            raise CameraError(f"{self.name} cannot be opened; close other programs that use it: {error!r}") from error
 
     def pull(self, timeout_s: float) -> Pull:
         """See `deploy.cameras.pulled.Driver.pull`."""
@@ -99,12 +97,11 @@ class GenTL:
 
     def release(self) -> None:
         """See `deploy.cameras.pulled.Driver.release`."""
-        with _opening:
-            if self._acquirer is not None:
-                with suppress(Exception):  # a producer whose camera is gone fails in its own way
-                    self._acquirer.destroy()
-                self._acquirer = None
-            _give_back(self._producer)
+        acquirer, self._acquirer = self._acquirer, None
+        if acquirer is not None:
+            with suppress(Exception):  # a producer whose camera is gone fails in its own way
+                acquirer.destroy()
+        _give_back(self._producer)
 
     def _start(self, harvester: Any, serial: str, settings: CameraSettings) -> None:
         found = [each for each, _ in _found(harvester)]
@@ -124,30 +121,32 @@ class GenTL:
 def _take(producer: Path) -> Any:
     core = load()
     producer = producer.resolve()
-    harvester, cameras = _producers.get(producer, (None, 0))
-    if harvester is None:
-        harvester = core.Harvester()
-        try:
-            harvester.add_file(str(producer), check_existence=True, check_validity=True)
-            harvester.update()
-        except Exception as error:
-            harvester.reset()
-            reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).removeprefix(f"{producer}: ")
-            raise CameraError(
-                f"{producer}: {reason}; expected a GenTL producer, the .cti file that a camera's maker installs"
-            ) from error
-    _producers[producer] = harvester, cameras + 1
+    with _taking:
+        harvester, cameras = _producers.get(producer, (None, 0))
+        if harvester is None:
+            harvester = core.Harvester()
+            try:
+                harvester.add_file(str(producer), check_existence=True, check_validity=True)
+                harvester.update()
+            except Exception as error:
+                harvester.reset()
+                reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).removeprefix(f"{producer}: ")
+                raise CameraError(
+                    f"{producer}: {reason}; expected a GenTL producer, the .cti file that a camera's maker installs"
+                ) from error
+        _producers[producer] = harvester, cameras + 1
     return harvester
 
 
 def _give_back(producer: Path) -> None:
     producer = producer.resolve()
-    harvester, cameras = _producers.pop(producer)
-    if cameras > 1:
-        _producers[producer] = harvester, cameras - 1
-    else:
-        with suppress(Exception):
-            harvester.reset()
+    with _taking:
+        harvester, cameras = _producers.pop(producer)
+        if cameras > 1:
+            _producers[producer] = harvester, cameras - 1
+        else:
+            with suppress(Exception):
+                harvester.reset()
 
 
 def _found(harvester: Any) -> list[tuple[str, str]]:

@@ -10,10 +10,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from deploy.cameras import Camera, Frame, Unreadable, without_secrets
-from deploy.cameras.life import Attempts, Life
-from deploy.cameras.life import NothingYet as NothingYet
-from deploy.cameras.paced import Paced as Paced
+from deploy.cameras import PATIENCE_S, Camera, Frame, Unreadable, without_secrets
+from deploy.cameras.life import Attempts, Life, NothingYet
 from deploy.cameras.slot import Slot, too_old
 from deploy.cameras.state import Change, Figures, History, State
 from deploy.errors import CameraError, CameraLost
@@ -21,8 +19,6 @@ from deploy.errors import CameraError, CameraLost
 BACK_OFF_S = (0.2, 0.5, 1.0)
 """Seconds from one attempt to reopen a lost camera to the next; the last one repeats. A longer one would keep the line waiting
 for a camera that is back, a shorter one gives slow cameras no time to let go of the last connection."""
-PATIENCE_S = 2.0
-"""Without a true frame for so long a camera is lost; a frame older than this is never handed out."""
 OPEN_LIMIT_S = 10.0
 """An attempt to open a camera that takes longer is given up: network cameras take 1-4 s, industrial ones up to 8 s."""
 FAULT_AT = 0.9
@@ -100,11 +96,6 @@ class NewestOnly(Camera):
         """How the camera fares now. Any thread may ask."""
         with self._news:
             return self._history.figures()
-
-    def changes(self) -> list[Change]:
-        """The last changes of state, oldest first. Any thread may ask."""
-        with self._news:
-            return list(self._history.changes)
 
     def close(self) -> None:
         """Stop; the capture thread releases the camera. A driver that hangs is left behind after 2 s."""

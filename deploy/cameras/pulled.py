@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from deploy.cameras import Camera, Frame
-from deploy.cameras.newest import NothingYet
+from deploy.cameras import PATIENCE_S, Camera, Frame
+from deploy.cameras.life import NothingYet
 from deploy.errors import CameraError, CameraLost
 from deploy.preprocess import Picture
 
@@ -65,7 +65,7 @@ class Pulled(Camera):
     `limit_s`: how long a camera may be silent in all. Raises CameraError when no picture comes. Lost is for good: open it anew.
     """
 
-    def __init__(self, driver: Driver, limit_s: float = 2.0) -> None:
+    def __init__(self, driver: Driver, limit_s: float = PATIENCE_S) -> None:
         self.live = True
         self.fps = driver.fps
         self._driver = driver

@@ -9,8 +9,6 @@ from datetime import datetime, timezone
 RATE_WINDOW_S = 5.0
 """The true frame rate is counted over so many seconds."""
 HOUR_S = 3600.0
-CHANGES_KEPT = 1000
-"""An outage makes four changes; a camera that comes and goes for a week must not fill the memory."""
 
 
 class State(str, enum.Enum):
@@ -73,7 +71,6 @@ class History:
         """When the newest frame was captured, in time.monotonic() seconds."""
         self.captured = 0
         self.dropped = 0
-        self.changes: deque[Change] = deque(maxlen=CHANGES_KEPT)
         self._began = now
         self._since = now
         self._arrivals: deque[float] = deque()
@@ -89,7 +86,6 @@ class History:
         if after is State.STREAMING and self.state is State.REOPENING:
             self._reconnects.append(now)
         self.state, self._since = after, now
-        self.changes.append(change)
         return change
 
     def frame(self, captured_at: float) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deploy.cameras import Camera, Frame, Unreadable, shown
+from deploy.cameras import PATIENCE_S, Camera, Frame, Unreadable, shown
 from deploy.cameras.fresh import Freshness
 from deploy.errors import CameraError, CameraLost
 from deploy.preprocess import Picture
@@ -70,7 +70,7 @@ class LiveVideo(Camera):
     Raises CameraError when it does not open, CameraLost when it stops delivering. Lost is for good: open it anew.
     """
 
-    def __init__(self, device: int | str, limit_s: float = 2.0) -> None:
+    def __init__(self, device: int | str, limit_s: float = PATIENCE_S) -> None:
         """`limit_s`: how long a camera may be silent in all; below twice the time between two frames none works."""
         started = time.monotonic()
         self.live = True
@@ -127,7 +127,7 @@ def _open(device: int | str, more: Sequence[int] = ()) -> cv2.VideoCapture:
     # A silent USB camera would block each read for 10 s.
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")
     if isinstance(device, int):
-        capture = cv2.VideoCapture(device)
+        capture = cv2.VideoCapture(device, cv2.CAP_V4L2)  # or FFMPEG opens another camera where this one is gone
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # older frames wait in the driver otherwise
         return capture
     return cv2.VideoCapture(device, cv2.CAP_FFMPEG, [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, *more])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deploy.cameras import Camera, Frame, Unreadable
 from deploy.cameras.folder import is_picture
-from deploy.cameras.newest import NothingYet
+from deploy.cameras.life import NothingYet
 from deploy.errors import CameraError, CameraLost, DatasetError
 from deploy.preprocess import read_picture
 

@@ -21,6 +21,7 @@ _EXPOSURE_AUTO, _EXPOSURE = 0x9A0901, 0x9A0902
 _MANUAL, _AUTOMATIC = 1, (3, 0)  # V4L2_EXPOSURE_MANUAL; aperture priority, which is what webcams have, or fully automatic
 _EXPOSURE_STEP_US = 100
 """Linux counts exposure in steps of 100 microseconds."""
+SYSTEM = Path("/sys/class/video4linux")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class _Control:
     high: int
 
 
-def devices(system: Path = Path("/sys/class/video4linux")) -> list[Webcam]:
+def devices(system: Path = SYSTEM) -> list[Webcam]:
     """Every video device that captures, by its number; a webcam's second device, for its metadata, is none."""
     found = []
     for entry in system.glob("video*") if system.is_dir() else ():
@@ -63,6 +64,32 @@ def number_of(webcam: str) -> int:
         present = ", ".join(f"usb:{found.number}" for found in devices()) or "none"
         raise CameraError(f"usb:{webcam}: no such webcam; give a number or a path below /dev; webcams that are there: {present}")
     return int(device[1])
+
+
+class Socket:
+    """Finds a webcam again: numbers are given anew at each plugging, and another webcam may have got this one's."""
+
+    def __init__(self, webcam: str, system: Path = SYSTEM) -> None:
+        """`webcam`: as for `number_of`; one that is given as a path is found by that, in whatever socket it is."""
+        self._webcam = webcam
+        self._system = system
+        self._place: tuple[str, ...] | None = None
+
+    def number(self) -> int:
+        """The number that it has now. Raises CameraError where its socket is empty."""
+        if not self._webcam.isdecimal():
+            return number_of(self._webcam)
+        places = _places(self._system)
+        if self._place is None:
+            wanted = int(self._webcam)
+            self._place = next((place for place, number in places.items() if number == wanted), None)
+            return wanted
+        if self._place not in places:
+            raise CameraError(
+                f"usb:{self._webcam}: no webcam in the socket where it was; plug it in there, or restart the inspector; one "
+                "given as usb:/dev/v4l/by-id/... may go to any socket"
+            )
+        return places[self._place]
 
 
 def configure(number: int, settings: CameraSettings) -> None:
@@ -132,6 +159,16 @@ def _opened(number: int, name: str) -> Iterator[_Device]:
         yield _Device(file, name)
     finally:
         os.close(file)
+
+
+def _places(system: Path) -> dict[tuple[str, ...], int]:
+    """Where there are video devices, each with its number: in which socket, and as which one of the webcam in there."""
+    found = {}
+    for entry in system.glob("video*"):
+        which = [(entry / name).read_text().strip() for name in ("index", "name") if (entry / name).is_file()]
+        place = (os.path.realpath(entry / "device"), *which)
+        found[place] = int(entry.name.removeprefix("video"))
+    return found
 
 
 def _captures(device: Path) -> bool:

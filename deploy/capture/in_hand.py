@@ -2,9 +2,9 @@
 
 import time
 
-from deploy.cameras import Camera, Frame, Unreadable
+from deploy.cameras import PATIENCE_S, Camera, Frame, Unreadable
 from deploy.cameras.folder import PictureFolder
-from deploy.cameras.newest import PATIENCE_S, NothingYet
+from deploy.cameras.life import NothingYet
 from deploy.errors import CameraLost, StaleFrame
 from deploy.sharpness import sharpness
 

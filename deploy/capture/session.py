@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deploy.cameras import Camera, open_camera
+from deploy.cameras import Camera, open_camera, shown
 from deploy.capture.collection import Collection
 from deploy.capture.in_hand import InHand
 from deploy.capture.keys import Command, Key, find, keys_for
@@ -21,7 +21,7 @@ from deploy.capture.status import NO_MORE, Interface, status_of
 from deploy.capture.terminal import Terminal
 from deploy.errors import CameraLost, DatasetError, StationError
 from deploy.inspector.window import has_screen, no_screen
-from deploy.station import is_station, load_station
+from deploy.station import CameraSection, is_station, load_station
 from deploy.stop import stop_on_signal
 
 
@@ -30,11 +30,13 @@ class Settings:
     """What the user asked for."""
 
     source: str
-    """A picture source, or a `station.yaml` that names one."""
+    """A picture source, or a `station.yaml` that names some."""
     folder: Path
     types: tuple[str, ...]
     min_sharpness: float
     terminal: bool
+    camera: str | None = None
+    """The name of one of the station's cameras; it may be left out where there is only one."""
 
 
 def run_capture(settings: Settings, console: Console) -> None:
@@ -44,16 +46,13 @@ def run_capture(settings: Settings, console: Console) -> None:
     when a script's camera is lost; DatasetError at the end when pictures could not be saved, or a script had more keys than
     there were pictures.
     """
-    source, name = settings.source, None
-    if is_station(source):
-        station = load_station(Path(source))
-        source, name = station.camera, station.name
-    _check_apart(source, settings.folder)
+    wanted, station = _wanted(settings)
+    _check_apart(wanted.source, settings.folder)
     wants_window = _wants_window(settings.terminal)
 
     with ExitStack() as stack:
-        camera = stack.enter_context(_open(source))
-        collection = Collection(settings.folder, name)
+        camera = stack.enter_context(_open(wanted))
+        collection = Collection(settings.folder, station)
         stack.callback(collection.close)
         for note in collection.notes:
             console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
@@ -132,12 +131,29 @@ def _wait_for_picture(in_hand: InHand, is_stopping: Callable[[], bool]) -> None:
         time.sleep(0 if in_hand.fresh else 0.005)
 
 
-def _open(source: str) -> Camera:
-    camera = open_camera(source)
+def _wanted(settings: Settings) -> tuple[CameraSection, str | None]:
+    """The camera, set as in the station, and the station's name where there is one. Raises StationError."""
+    if not is_station(settings.source):
+        if settings.camera is not None:
+            raise StationError(f"--camera chooses from a station.yaml, but {shown(settings.source)} is none; leave --camera out")
+        return CameraSection.model_construct(source=settings.source), None
+    station = load_station(Path(settings.source))
+    chosen = [camera for camera in station.cameras if settings.camera in (None, camera.name)]
+    if len(chosen) == 1:
+        return chosen[0], station.name
+    names = ", ".join(camera.name for camera in station.cameras)
+    if chosen:
+        raise StationError(f"{settings.source}: has several cameras; choose one with --camera: {names}")
+    there = f"expected {names}" if names else "its only camera has no name; leave --camera out"
+    raise StationError(f"{settings.source}: no camera is called {settings.camera!r}; {there}")
+
+
+def _open(wanted: CameraSection) -> Camera:
+    camera = open_camera(wanted.source, settings=wanted.settings, limit_s=wanted.limit_s)
     if camera.live or camera.fps is None:
         return camera
     camera.close()
-    return open_camera(source, realtime=True)  # a film passes by as the line would
+    return open_camera(wanted.source, realtime=True, settings=wanted.settings)  # a film passes by as the line would
 
 
 def _wants_window(terminal: bool) -> bool:

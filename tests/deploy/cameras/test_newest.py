@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import deploy
 from deploy.cameras import Camera, Frame, Unreadable
-from deploy.cameras.life import MAX_HUNG, Life
-from deploy.cameras.newest import NewestOnly, NothingYet
+from deploy.cameras.life import MAX_HUNG, Life, NothingYet
+from deploy.cameras.newest import NewestOnly
 from deploy.cameras.slot import Slot
 from deploy.cameras.state import Change, Figures, History, State
 from deploy.errors import CameraError, CameraLost, InspectionError, StaleFrame
@@ -196,7 +196,6 @@ def test_a_driver_that_hangs_in_read_is_a_fault_within_the_limit_and_another_is_
     assert "".join(states).startswith("streaminglostreopeningstreaming")
     assert [change.before for change in changes[1:]] == [change.after for change in changes[:-1]]
     assert figures.reconnects_last_hour >= 1
-    assert live.changes() == changes
 
 
 def test_a_driver_that_hangs_while_it_opens_is_given_up() -> None:

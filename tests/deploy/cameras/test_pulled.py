@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deploy.cameras import pulled
-from deploy.cameras.newest import NothingYet
+from deploy.cameras.life import NothingYet
 from deploy.cameras.pulled import Pull, Pulled
 from deploy.errors import CameraError, CameraLost
 

@@ -1,16 +1,12 @@
 """A real RTSP camera on loopback, killed, frozen, held up and outpaced; its pictures say when they were really taken."""
 
 import contextlib
-import os
 import queue
-import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,11 +18,8 @@ from deploy.cameras.state import Change, State
 from deploy.cameras.video import LiveVideo
 from deploy.errors import CameraLost, StaleFrame
 from deploy.preprocess import Picture
+from tests.deploy.cameras.rtsp import RtspCamera, missing_for_rtsp
 
-SYSTEM_PYTHON = "/usr/bin/python3"
-SCRIPT = Path(__file__).with_name("rtsp_camera.py")
-NEEDED = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import Gst, GstRtspServer; Gst.init(None)"
-NEEDED += "; assert Gst.ElementFactory.find('x264enc')"
 FPS = 25
 LIMIT_S = 2.0
 BACK_WITHIN_S = 3.0
@@ -36,50 +29,8 @@ BLOCK, BITS = 16, 20
 @pytest.fixture(scope="module", autouse=True)
 def _gstreamer() -> None:
     """What the camera is made of."""
-    nowhere = subprocess.DEVNULL
-    found = Path(SYSTEM_PYTHON).exists() and not subprocess.call(
-        [SYSTEM_PYTHON, "-c", NEEDED], stdin=nowhere, stdout=nowhere, stderr=nowhere
-    )
-    if not found:
-        pytest.skip("apt-get install python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly")
-
-
-class RtspCamera:
-    """The camera's process, on a port of its own."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.address = f"rtsp://127.0.0.1:{self.port}/belt"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def plug_in(self) -> float:
-        """When it can be reached again, in time.monotonic() seconds."""
-        self._process = subprocess.Popen(
-            [SYSTEM_PYTHON, str(SCRIPT), str(self.port), str(FPS)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return time.monotonic()
-            time.sleep(0.01)
-        raise AssertionError("the RTSP camera did not start")
-
-    def unplug(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def freeze(self) -> None:
-        assert self._process is not None
-        os.kill(self._process.pid, signal.SIGSTOP)
-
-    def thaw(self) -> float:
-        assert self._process is not None
-        os.kill(self._process.pid, signal.SIGCONT)
-        return time.monotonic()
+    if (missing := missing_for_rtsp()) is not None:
+        pytest.skip(missing)
 
 
 class Link:
@@ -130,18 +81,12 @@ class Link:
 
 @pytest.fixture
 def rtsp() -> Iterator[RtspCamera]:
-    camera = RtspCamera()
+    camera = RtspCamera(FPS)
     try:
         camera.plug_in()
         yield camera
     finally:
         camera.unplug()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 def true_age_s(picture: Picture) -> float:
@@ -272,7 +217,7 @@ def test_a_killed_camera_is_a_fault_in_time_and_comes_back_in_time(rtsp: RtspCam
     assert figures.age_s < LIMIT_S
 
 
-@pytest.mark.parametrize("frozen_s", [1.0, 4.0, pytest.param(7.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("frozen_s", [0.5, 4.0, pytest.param(7.0, marks=pytest.mark.slow)])
 def test_a_frozen_camera_is_a_fault_in_time_and_comes_back_in_time(rtsp: RtspCamera, frozen_s: float) -> None:
     with NewestOnly(lambda: LiveVideo(rtsp.address), limit_s=LIMIT_S) as camera, Reader(camera) as reader:
         reader.until_frame()

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from deploy.cameras import Camera, Frame, Unreadable, open_camera
-from deploy.cameras.newest import NewestOnly, NothingYet
+from deploy.cameras.life import NothingYet
+from deploy.cameras.newest import NewestOnly
 from deploy.cameras.settings import CameraSettings
 from deploy.cameras.state import State
 from deploy.cameras.watched import Known, WatchedFolder

@@ -62,6 +62,29 @@ def test_a_video_passes_by_and_a_second_session_continues(
     assert [row["station"] for row in read_rows(tmp_path / "parts")] == ["press-1"] * 5 + [""]
 
 
+def test_a_station_with_several_cameras_is_asked_for_one_which_is_set_as_there(
+    capture: Capture, tmp_path: Path, draw_part: Callable[..., Picture], write_video: WriteVideo, read_rows: ReadRows
+) -> None:
+    write_video(tmp_path / "top.avi", [draw_part(False)] * 20)
+    write_video(tmp_path / "side.avi", [draw_part(True)[:64]] * 20)
+    (tmp_path / "station.yaml").write_text(
+        "name: press-1\ncameras:\n"
+        "  - {name: top, source: top.avi}\n  - {name: side, source: side.avi, settings: {rotation: 90}}\n"
+    )
+    for words, message in (
+        ((), "station.yaml: has several cameras; choose one with --camera: top, side"),
+        (("--camera", "front"), "station.yaml: no camera is called 'front'; expected top, side"),
+    ):
+        done = capture("g", "station.yaml", "parts", *words)
+        assert done.returncode == 1
+        assert message in done.stderr
+    done = capture("g", "station.yaml", "parts", "--camera", "side")
+    assert (done.returncode, done.stderr) == (0, "")
+    (row,) = read_rows(tmp_path / "parts")
+    assert row["station"] == "press-1"
+    assert read_picture(tmp_path / "parts" / row["file"]).shape == (128, 64, 3)
+
+
 def test_a_stop_between_picture_and_line_is_put_right_on_the_next_start(
     capture: Capture, pictures: Path, tmp_path: Path, environment: dict[str, str], read_rows: ReadRows
 ) -> None:
@@ -182,6 +205,7 @@ def test_a_lost_camera_ends_a_script_and_what_was_taken_stays(
         pytest.param(("pictures", "pictures"), 1, "lie in each other", id="labelling a folder into itself"),
         pytest.param(("pictures", "pictures/labelled"), 1, "lie in each other", id="below the source"),
         pytest.param(("pictures/a.png", "pictures/b.png"), 1, "cannot be used as a folder", id="a file"),
+        pytest.param(("pictures", "parts", "--camera", "top"), 1, "is none; leave --camera out", id="no station's camera"),
         pytest.param(("pictures", "parts", "--types", "a/b"), 2, "cannot be a defect type", id="types"),
         pytest.param(("pictures", "parts", "--min-sharpness", "-1"), 2, "--min-sharpness", id="sharpness"),
     ],

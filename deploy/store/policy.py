@@ -2,12 +2,12 @@
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from deploy.cameras import Frame
-from deploy.inspector.loop import Step
 from deploy.inspector.part import PartResult
+from deploy.inspector.step import Step
 from deploy.store.rows import Kept, Place
 from deploy.verdict import Verdict
 
@@ -26,13 +26,14 @@ class Policy:
     """One in so many good parts; 0 keeps none. All that are defective or for review are kept."""
     before_fault: int = 5
     """Frames kept from just before a fault; the first one after it is kept too."""
-    before_fault_bytes: int = 32 * MB
-    """What these may take in memory, per camera and region."""
+    held_bytes: int = 48 * MB
+    """Pictures in memory that may become worth keeping: from before a fault, and the worst of each part in sight. The cameras
+    share it evenly; beyond that the oldest are let go."""
     quota_bytes: int = 10_000 * MB
     """All pictures together. The oldest good ones make room for others, and only then the oldest of the others."""
     floor_bytes: int = 1_000 * MB
     """Free space that pictures leave on the disk: the record itself and the system need it."""
-    waiting_bytes: int = 64 * MB
+    waiting_bytes: int = 48 * MB
     """Pictures in memory that wait for the disk; beyond that they are dropped and counted."""
     quality: int = 95
     """Of the JPEG files, 1 to 100."""
@@ -57,11 +58,13 @@ class Choice:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._at: dict[Place, _Watch] = {}
+        self._at: dict[str, dict[Place, _Watch]] = {}
+        """By camera: its regions look at the same pictures."""
 
     def choose(self, step: Step, place: Place, rows: Sequence[Kept], at: str) -> list[Shot]:
         """The pictures to keep now, the most telling first. `rows` are those of the step's parts and faults, in this order."""
-        watch = self._at.setdefault(place, _Watch())
+        watches = self._at.setdefault(place.camera, {})
+        watch = watches.setdefault(place, _Watch())
         records = [row.record for row in rows]
         shots = []
         if step.frame is not None:
@@ -69,7 +72,8 @@ class Choice:
                 record, number = watch.awaited
                 shots.append(Shot(record, place, number, "after", step.frame, at))
                 watch.awaited = None
-            watch.remember(step, self._policy)
+            watch.remember(step, self._policy.before_fault)
+            _let_go(watches.values(), self._policy.held_bytes // len(self._at))
         for part, record in zip(step.parts, records, strict=False):
             frame = watch.worst.pop(part.part, None)
             if frame is not None and self._is_wanted(part, watch):
@@ -102,7 +106,7 @@ class _Watch:
         """Record and number of the fault whose first frame afterwards is wanted."""
         self.faulted: dict[str, float] = {}
 
-    def remember(self, step: Step, policy: Policy) -> None:
+    def remember(self, step: Step, before_fault: int) -> None:
         frame = step.frame
         assert frame is not None
         for seen in step.seen:
@@ -112,8 +116,20 @@ class _Watch:
         while len(self.worst) > IN_SIGHT:
             self.worst.popitem(last=False)
         self.recent.append(frame)
-        while self.recent and (
-            len(self.recent) > policy.before_fault
-            or sum(frame.picture.nbytes for frame in self.recent) > policy.before_fault_bytes
-        ):
+        while len(self.recent) > before_fault:
             self.recent.popleft()
+
+
+def _let_go(watches: Collection[_Watch], limit_bytes: int) -> None:
+    """Of what is held of one camera the newest of so many bytes stay, and one frame in any case."""
+    held = {frame.sequence: frame.picture.nbytes for watch in watches for frame in (*watch.worst.values(), *watch.recent)}
+    too_much = sum(held.values()) - limit_bytes
+    if too_much <= 0:
+        return
+    for sequence in sorted(held)[:-1]:
+        for watch in watches:
+            watch.worst = OrderedDict((part, frame) for part, frame in watch.worst.items() if frame.sequence != sequence)
+            watch.recent = deque(frame for frame in watch.recent if frame.sequence != sequence)
+        too_much -= held[sequence]
+        if too_much <= 0:
+            return

@@ -2,46 +2,42 @@
 
 import fcntl
 import os
-import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from deploy.errors import StationError
-from deploy.inspector.loop import Step
 from deploy.inspector.part import now_utc
+from deploy.inspector.step import Step
 from deploy.store.album import Album
 from deploy.store.clock import ClockWatch
-from deploy.store.policy import Choice, Policy
+from deploy.store.policy import MB, Choice, Policy
 from deploy.store.rows import Place, Session, fault_row, part_row, view_row
-from deploy.store.schema import connect
 from deploy.store.waiting import Waiting
 from deploy.store.writer import Writer
 
 NOWHERE_ELSE = Place()
-PART_COLUMNS = (
-    "session, part, at, verdict, probability, views, faults, first_frame, last_frame, name, peak_x, peak_y, age_ms, reason"
-)
+QUOTA_BYTES = 4_000 * MB
+LEAVE_AFTER_S = 15.0
+"""How long the writer may take to end: three times as long as it tries a disk that refuses."""
 
 
 class Store:
     """Takes rows and pictures from the loop; views and pictures may be dropped, parts and faults wait until the disk takes them.
 
-    None of it blocks the loop. With a `policy`, pictures go to the folder `pictures` beside the file. Raises StationError when
+    None of it blocks the loop. With a `policy`, pictures go to the folder `pictures` beside the file. Beyond `quota_bytes` in
+    the file its oldest rows make room. Raises StationError when
     the file cannot be opened, is of a newer inspector, or another process records into its folder. A disk that is only full or
     a database that is only locked is waited for; that and later trouble is in `trouble`, `picture_trouble` and the counts, and
     does not raise. What befell the record is in its table `events`.
     """
 
-    def __init__(self, path: Path, session: Session, policy: Policy | None = None) -> None:
+    def __init__(self, path: Path, session: Session, policy: Policy | None = None, quota_bytes: int = QUOTA_BYTES) -> None:
         self.path = path
         self._waiting = Waiting(session, policy.waiting_bytes if policy else 0)
         self._choice = Choice(policy) if policy else None
         self._clock = ClockWatch()
         album = Album(path.parent / "pictures", policy) if policy else None
-        self._writer = Writer(path, self._waiting, album, session.source)
+        self._writer = Writer(path, self._waiting, album, session.source, quota_bytes)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._folder: int | None = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -79,6 +75,10 @@ class Store:
                 waiting.add(views, rows, shots)
             return waiting.records
 
+    def lose(self, step: Step) -> None:
+        """Count what there was no memory for to `add`."""
+        self._waiting.count(rows_lost=len(step.parts) + len(step.faults), views_dropped=len(step.seen))
+
     def reload(self, session: Session) -> None:
         """Another bundle, or other thresholds, decide from the next `add` on. The source stays what the session began with."""
         self._waiting.reload(session)
@@ -96,27 +96,19 @@ class Store:
         return self._writer.committed
 
     def close(self) -> None:
-        """Write what is waiting and end the session; what the disk refuses for some seconds more is counted as lost."""
+        """Write what is waiting and end the session; what the disk refuses for some seconds more is counted as lost.
+
+        A disk that does not even answer is left behind, with all that was waiting for it.
+        """
         with self._waiting.changed:
             self._waiting.is_closing = True
             self._waiting.changed.notify()
-        self._thread.join()
-        if self._folder is not None:
+        self._thread.join(LEAVE_AFTER_S)
+        if self._thread.is_alive():
+            self._waiting.give_up()
+        elif self._folder is not None:
             os.close(self._folder)
             self._folder = None
-
-    def parts(self) -> Iterator[dict[str, Any]]:
-        """The session's parts as they were recorded, in the order in which they were decided. Raises StationError."""
-        if self.session is None:
-            return
-        query = f"SELECT {PART_COLUMNS} FROM parts WHERE session = ? ORDER BY record"
-        try:
-            with closing(connect(self.path)) as database:
-                database.row_factory = sqlite3.Row
-                for row in database.execute(query, (self.session,)):
-                    yield dict(row)
-        except sqlite3.Error as error:
-            raise StationError(f"{self.path}: the record cannot be read ({error}); is another program holding it?") from error
 
     @property
     def session(self) -> int | None:
@@ -132,6 +124,16 @@ class Store:
     def picture_trouble(self) -> str | None:
         """Why pictures cannot be saved now; None while saving works."""
         return self._writer.picture_trouble
+
+    @property
+    def rows_waiting(self) -> int:
+        """Parts, views, faults and events that are not on the disk yet."""
+        return self._waiting.sizes()[0]
+
+    @property
+    def pictures_waiting(self) -> int:
+        """Pictures that are not on the disk yet."""
+        return self._waiting.sizes()[1]
 
     @property
     def views_dropped(self) -> int:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from deploy.inspector.loop import Fault, Seen
 from deploy.inspector.part import PartResult
+from deploy.inspector.step import Fault, Seen
 
 Row = tuple[Any, ...]
 

@@ -10,9 +10,9 @@ from deploy.store.rows import Kept, Row, Session, bundle_row
 
 FRAMES_WAITING = 2_000
 """View rows that may wait for the disk: a minute of a busy belt. Beyond that the oldest are dropped and counted."""
-PARTS_WAITING = 50_000
-"""Part, fault and event rows that may wait. They are a hundred times rarer than views, so this is a day of a disk that is
-full, in some 50 MB of memory; only beyond that are the oldest lost, and counted."""
+PARTS_WAITING = 20_000
+"""Part, fault and event rows that may wait, in some 20 MB of memory: while the disk is full that lasts hours for a part a second,
+and a quarter of an hour where every frame is a part. Only beyond that are the oldest lost, and counted."""
 
 
 class Waiting:
@@ -65,6 +65,11 @@ class Waiting:
         """Is there anything for the writer?"""
         return bool(self._views or self._keep or self._shots)
 
+    def sizes(self) -> tuple[int, int]:
+        """How many rows and pictures wait."""
+        with self.changed:
+            return len(self._views) + len(self._keep), len(self._shots)
+
     def take(self) -> tuple[list[Row], list[Kept], list[Row]]:
         """All views, all rows that must be kept, and every load so far."""
         with self.changed:
@@ -105,9 +110,10 @@ class Waiting:
             lost, self._lost = self._lost, None
             return f"; records among {lost[0]} to {lost[1]} were lost, {self.rows_lost} so far" if lost else ""
 
-    def count(self, views_dropped: int = 0, pictures_dropped: int = 0) -> None:
-        """Count what the writer could not bring to the disk."""
+    def count(self, views_dropped: int = 0, pictures_dropped: int = 0, rows_lost: int = 0) -> None:
+        """Count what cannot be brought to the disk."""
         with self.changed:
+            self.rows_lost += rows_lost
             self.views_dropped += views_dropped
             self.pictures_dropped += pictures_dropped
 

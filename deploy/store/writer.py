@@ -12,6 +12,7 @@ from typing import TypeVar
 from deploy.errors import StationError
 from deploy.inspector.part import now_utc
 from deploy.store.album import Album
+from deploy.store.retention import make_room
 from deploy.store.rows import END_OF_FAULT, INSERT, Kept, Row
 from deploy.store.schema import connect, migrate, transaction
 from deploy.store.waiting import Waiting
@@ -35,7 +36,7 @@ Item = TypeVar("Item")
 class Writer:
     """Used by its own thread, after `open_first`."""
 
-    def __init__(self, path: Path, waiting: Waiting, album: Album | None, source: str) -> None:
+    def __init__(self, path: Path, waiting: Waiting, album: Album | None, source: str, quota_bytes: int) -> None:
         self.session: int | None = None
         self.committed = 0
         self.trouble: str | None = None
@@ -46,6 +47,7 @@ class Writer:
         self._album = album
         self._is_album_right = False
         self._source = source
+        self._quota_bytes = quota_bytes
         self._started = now_utc()
         self._loads_written = 0
         self._database: sqlite3.Connection | None = None
@@ -98,6 +100,7 @@ class Writer:
                 raise OSError("the file was taken away; a new one is begun")
             assert self._database is not None
             self._write_rows(self._database, is_last)
+            make_room(self._database, self._quota_bytes)
             if self._album is not None:
                 self._save_pictures(self._database, self._album, until)
         except Exception as error:  # whatever it is, such as no memory: this thread outlives it, and tries again

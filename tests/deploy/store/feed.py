@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from deploy.cameras import Frame
 from deploy.inspector.locate import Box, Sighting
-from deploy.inspector.loop import Fault, Seen, Step
 from deploy.inspector.part import PartSoFar, View
+from deploy.inspector.step import Fault, Seen, Step
 from deploy.store import Session
 from deploy.verdict import Thresholds
 

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy.inspector.loop import Step
 from deploy.inspector.part import PartSoFar, View
+from deploy.inspector.step import Step
 from deploy.store import Place, Policy, Store, policy
+from deploy.store.policy import Choice
+from deploy.store.rows import Kept
 from deploy.store.schema import connect
 from deploy.verdict import Thresholds
 from tests.deploy.store.feed import DEFECTIVE, GOOD, REVIEW, SESSION, fault, frame, picture, rows, step, wait_for
@@ -118,7 +120,7 @@ def test_a_fault_on_every_frame_does_not_fill_the_disk(tmp_path: Path, monkeypat
 
 
 def test_frames_before_a_fault_are_bounded_in_memory(tmp_path: Path) -> None:
-    store = Store(tmp_path / "store.sqlite", SESSION, replace(KEEP, before_fault_bytes=2 * picture(1).nbytes))
+    store = Store(tmp_path / "store.sqlite", SESSION, replace(KEEP, held_bytes=2 * picture(1).nbytes))
     for number in range(1, 8):
         store.add(Step(frame(number)))
     store.add(Step(faults=[fault(1)]))
@@ -126,12 +128,28 @@ def test_frames_before_a_fault_are_bounded_in_memory(tmp_path: Path) -> None:
     assert rows(store.path, "SELECT frame FROM pictures ORDER BY picture") == [(6,), (7,)]
 
 
+def test_what_is_held_is_bounded_in_bytes_whatever_the_cameras_regions_and_parts() -> None:
+    one = picture(1).nbytes
+    choice = Choice(replace(KEEP, held_bytes=12 * one))
+    for number in range(1, 100):  # on a long belt, where many parts are in sight at once
+        taken = frame(number)
+        for camera in ("top", "side"):
+            for region in ("left", "right"):
+                choice.choose(replace(step(number), frame=taken, parts=[]), Place(camera, region), [], "")
+    for watches in choice._at.values():
+        held = {frame.sequence for watch in watches.values() for frame in (*watch.worst.values(), *watch.recent)}
+        assert held == set(range(94, 100))
+    tight = Choice(replace(KEEP, held_bytes=1))
+    shots = tight.choose(step(1, DEFECTIVE, with_frame=True), Place(), [Kept(1, "parts", ())], "")
+    assert [shot.kind for shot in shots] == ["defective"]
+
+
 def test_parts_that_never_count_are_let_go(tmp_path: Path) -> None:
     store = Store(tmp_path / "store.sqlite", SESSION, KEEP)
     for number in range(1, 100):
         store.add(replace(step(number, with_frame=True), parts=[]))
     assert store._choice is not None
-    assert len(store._choice._at[Place()].worst) == policy.IN_SIGHT
+    assert len(store._choice._at[""][Place()].worst) == policy.IN_SIGHT
     store.close()
 
 

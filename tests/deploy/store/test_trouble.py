@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -17,8 +18,8 @@ import pytest
 
 import deploy
 from deploy.errors import StationError
-from deploy.inspector.loop import Step
-from deploy.store import Policy, Store, waiting, writer
+from deploy.inspector.step import Step
+from deploy.store import Policy, Store, recorder, waiting, writer
 from tests.deploy.store.feed import DEFECTIVE, GOOD, SESSION, fault, frame, rows, step, wait_for
 
 ROOT = Path(deploy.__file__).parents[1]
@@ -100,7 +101,6 @@ def test_a_disk_that_is_full_at_the_start_is_waited_for(small_disk: Path) -> Non
     store = Store(small_disk / "store.sqlite", SESSION, KEEP)
     assert (store.session, store.committed()) == (None, 0)
     assert store.trouble is not None
-    assert list(store.parts()) == []
     for number in range(1, 20):
         store.add(step(number))
     filler.unlink()
@@ -195,6 +195,32 @@ def test_a_lock_that_stays_is_told_in_numbers_when_the_station_ends(tmp_path: Pa
     assert (store.rows_lost, store.views_dropped, store.pictures_dropped) == (10, 10, 10)
     Store(store.path, SESSION).close()
     assert rows(store.path, "SELECT session FROM sessions WHERE killed") == [(1,)]
+
+
+def test_a_disk_that_does_not_answer_is_left_behind_when_the_station_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "LEAVE_AFTER_S", 0.2)
+    store = Store(tmp_path / "store.sqlite", SESSION)
+    store.add(step(1))
+    wait_for(lambda: store.committed() == 1)
+    answers, asked = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> bool:
+        asked.set()
+        answers.wait(60)
+        return True
+
+    monkeypatch.setattr(store._writer, "_write", hang)
+    store.add(step(2))
+    assert asked.wait(30)
+    store.add(step(3))
+    store.close()
+    assert store.rows_lost == 2
+    answers.set()
+    store._thread.join(30)
+    assert not store._thread.is_alive()
+    store.close()
 
 
 STATION = """

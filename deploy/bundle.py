@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deploy.errors import BundleError, SignatureError
 from deploy.preprocess import Picture, Preprocessing
+from deploy.reference import GoodPictures
 from deploy.untrusted import array_heads, check_onnx, plain_file, shown, strict_json
 from deploy.verdict import Thresholds
 
@@ -124,6 +125,7 @@ class BundleSpec(_Record):
     source: Source
     data: Data
     calibration: Calibration | None
+    reference: GoodPictures | None = None
     software: dict[str, str]
     files: dict[str, str] = Field(description="sha256 of every other file of the bundle")
 

@@ -32,6 +32,7 @@ from pipeline.evaluation.predict import derive, predict, torch_infer
 from pipeline.export.calibration import choose_calibration
 from pipeline.export.candidates import FILES, PRECISIONS_OF, Lab, Target, judge_all, make
 from pipeline.export.gate import MAX_FP32_DIFFERENCE, Reference, agreement, needed_agreement, refer
+from pipeline.export.good_pictures import LEAST, good_pictures
 from pipeline.export.graph import write_onnx
 from pipeline.export.signing import sign, signing_key
 from pipeline.training.run import PARTIAL, Run, environment, load_run
@@ -93,6 +94,8 @@ def export_run(
         )
     _check_fp32(lab.test.scores, run, torch_scores)
     golden = _golden(lab.test, spec)
+    if (reference := good_pictures((lab.validation, lab.test), spec)) is None:
+        say(f"a station cannot watch light and focus: fewer than {LEAST} good pictures are held out", style="yellow")
     models: dict[str, ModelFile] = {}
     left_out: dict[str, LeftOut] = {}
     _add("fp32", lab, golden, models, left_out)
@@ -136,6 +139,7 @@ def export_run(
                 leakage=run.manifest.leakage,
             ),
             calibration=Calibration(pictures_sha256=[sample.sha256 for sample in calibration]),
+            reference=reference,
             software=environment(),
             files={file.name: sha256_of(file) for file in sorted(folder.iterdir())},
         ),

@@ -1,5 +1,6 @@
 """The command `inspector`: run a bundle on a camera, check a bundle on this device, and collect pictures to train on."""
 
+from contextlib import nullcontext
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +34,13 @@ Precision = Annotated[
         help="Which model of the bundle: fp32, fp16, int8-qdq or int8-cpu.",
     ),
 ]
+
+
+class Log(str, Enum):
+    """How a line of the log looks."""
+
+    PLAIN = "plain"
+    JSON = "json"
 
 
 class Parts(str, Enum):
@@ -89,6 +97,13 @@ def run_command(
         bool, typer.Option("--realtime", help="Replay a video at its own rate, dropping what is late, as a live camera would.")
     ] = False,
     trust: Trust = None,
+    log: Annotated[
+        Log | None,
+        typer.Option(
+            help="A line on stderr for each event, in place of the counts.",
+            show_default="plain into systemd's journal, else none",
+        ),
+    ] = None,
 ) -> None:
     """Inspect a camera, a video or a folder of pictures; one verdict for each part. Ctrl-C ends, and so does SIGTERM.
 
@@ -101,11 +116,15 @@ def run_command(
 
     if crop is not None and parts is not Parts.BELT:
         raise typer.BadParameter("is for parts on a belt: add --parts belt, or leave --crop out", param_hint="--crop")
+    from rich.console import Console
+
+    from deploy.health.logs import is_journal, logged
     from deploy.inspector.session import run_session
     from deploy.inspector.settings import CROP, CameraWanted, Settings, from_station
 
     if is_station(str(target)):
-        given = [name for name in context.params if name not in ("target", "annotate", "show") and _is_given(context, name)]
+        beside = ("target", "annotate", "show", "log")
+        given = [name for name in context.params if name not in beside and _is_given(context, name)]
         if given:
             name = "SOURCE" if given[0] == "source" else f"--{given[0].replace('_', '-')}"
             raise typer.BadParameter(f"belongs into {target}: set it there, and leave it out here", param_hint=name)
@@ -127,7 +146,10 @@ def run_command(
             realtime=realtime,
             trusted_key=trust,
         )
-    if not run_session(settings, console):
+    form = log.value if log else "plain" if is_journal() else None
+    with logged(form) if form else nullcontext():
+        is_complete = run_session(settings, Console(quiet=True, force_terminal=False) if form else console)
+    if not is_complete:
         raise typer.Exit(130)
 
 
@@ -151,10 +173,25 @@ def reload_command(
     Example: [cyan]inspector reload station.yaml[/]
     """
     from deploy.inspector.reload import ask_reload
-    from deploy.station import is_station, load_station
+    from deploy.station import record_folder
 
-    folder = Path(load_station(target).record.folder) if is_station(str(target)) else target
-    say(ask_reload(folder, bundle))
+    say(ask_reload(record_folder(target), bundle))
+
+
+@app.command("status")
+def status_command(
+    target: Annotated[Path, typer.Argument(metavar="STATION|RECORD", help="station.yaml, or the folder of the running record.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
+) -> None:
+    """Say how a running inspector fares. Exit code 0: ready; 1: not ready, hung, or not running.
+
+    Example: [cyan]inspector status station.yaml[/]
+    """
+    from deploy.health.status import show_status
+    from deploy.station import record_folder
+
+    if not show_status(record_folder(target), as_json, console):
+        raise typer.Exit(1)
 
 
 @app.command("capture")
@@ -174,6 +211,9 @@ def capture_command(
         float, typer.Option(min=0, metavar="N", help="Refuse pictures less sharp than this; the sharpness is shown live.")
     ] = 0,
     terminal: Annotated[bool, typer.Option("--terminal", help="Keys from the terminal, even where there is a screen.")] = False,
+    camera: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which camera of the station.yaml.", show_default="its only one")
+    ] = None,
 ) -> None:
     """Collect labelled pictures for training: in a window with buttons, over SSH by keys, or from a script.
 
@@ -190,7 +230,7 @@ def capture_command(
         raise typer.BadParameter(str(error), param_hint="--types") from error
     from deploy.capture.session import Settings, run_capture
 
-    run_capture(Settings(source, folder, names, min_sharpness, terminal), console)
+    run_capture(Settings(source, folder, names, min_sharpness, terminal, camera), console)
 
 
 @app.command("install")
@@ -214,6 +254,14 @@ def install_command(bundle: BundlePath, trust: Trust = None) -> None:
 @app.command("bench")
 def bench_command(
     bundle: BundlePath,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            show_default=False,
+            help="Measure the whole inspector on this source, as `run` takes it, with what `inspector install` chose.",
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(min=1, metavar="N", help="How long to time, in all.")] = 60,
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Threads on the CPU.", show_default="as each engine likes")
@@ -223,8 +271,19 @@ def bench_command(
 ) -> None:
     """Time every model in every engine that answers as the lab did, longer than install does; nothing is installed.
 
-    Example: [cyan]inspector bench bundles/demo-1 --threads 1 --json bench.json[/]
+    With --source: time the whole inspector instead, against its bare engine and in its parts (read, crop and letterbox, infer,
+    decide, record), with the time to its first verdict and its memory. Recordings are replayed as fast as they can be.
+
+    Example: [cyan]inspector bench bundles/demo-1 --threads 1 --json bench.json[/], or
+    [cyan]inspector bench bundles/demo-1 --source belt.mp4[/]
     """
+    if source is not None:
+        if threads is not None:
+            raise typer.BadParameter("is for comparing engines; leave it out with --source", param_hint="--threads")
+        from deploy.bench.command import bench_source
+
+        bench_source(bundle, source, trust, seconds, json_file, console)
+        return
     from deploy.installation.install import bench
 
     bench(bundle, trust, seconds, threads, json_file, console)

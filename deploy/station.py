@@ -6,14 +6,17 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from deploy.cameras import seen_from
+from deploy.cameras import PATIENCE_S, seen_from
 from deploy.cameras.settings import CameraSettings
 from deploy.errors import StationError
+from deploy.store.policy import MB, Policy
+from deploy.store.recorder import QUOTA_BYTES
 
 SUFFIXES = frozenset({".yaml", ".yml"})
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"
 Pixel = Annotated[int, Field(ge=0, le=100_000)]
-MB = 1_000_000
+MAX_AGE_MS = 500.0
+"""A live frame that is older when it is judged is a fault, unless the station says otherwise."""
 
 
 class _Section(BaseModel):
@@ -70,8 +73,8 @@ class CameraSection(_Section):
         "relative to this file",
     )
     settings: CameraSettings = Field(CameraSettings(), description="exposure, gain, white_balance, pixel_format, rotation")
-    limit_s: float = Field(2.0, ge=0.2, le=60, description="seconds without a frame after which the camera is lost")
-    max_age_ms: float = Field(500, ge=1, le=60_000, description="milliseconds; a frame older when it is judged is a fault")
+    limit_s: float = Field(PATIENCE_S, ge=0.2, le=60, description="seconds without a frame after which the camera is lost")
+    max_age_ms: float = Field(MAX_AGE_MS, ge=1, le=60_000, description="milliseconds; a frame older when it is judged is a fault")
     checks: ChecksSection = Field(ChecksSection(), description="what makes a picture a fault of the camera")
     parts: Literal["whole", "belt"] = Field("whole", description="whole: a frame is one part; belt: parts travel through it")
     crop: int | None = Field(
@@ -90,18 +93,40 @@ class CameraSection(_Section):
 class PicturesSection(_Section):
     """Which pictures are kept: all defective and review ones, and some of the good ones and around faults."""
 
-    good_every: int = Field(100, ge=0, le=1_000_000, description="one in so many good parts; 0 keeps none")
-    before_fault: int = Field(5, ge=0, le=100, description="frames kept from just before a fault")
-    quota_mb: int = Field(10_000, ge=1, le=10_000_000, description="megabytes that all pictures may take; the oldest make room")
-    leave_free_mb: int = Field(1_000, ge=0, le=10_000_000, description="megabytes that pictures leave free on the disk")
-    quality: int = Field(95, ge=1, le=100, description="of the JPEG files, 1 to 100")
+    good_every: int = Field(Policy.good_every, ge=0, le=1_000_000, description="one in so many good parts; 0 keeps none")
+    before_fault: int = Field(Policy.before_fault, ge=0, le=100, description="frames kept from just before a fault")
+    quota_mb: int = Field(
+        Policy.quota_bytes // MB, ge=1, le=10_000_000, description="megabytes that all pictures may take; the oldest make room"
+    )
+    leave_free_mb: int = Field(
+        Policy.floor_bytes // MB, ge=0, le=10_000_000, description="megabytes that pictures leave free on the disk"
+    )
+    quality: int = Field(Policy.quality, ge=1, le=100, description="of the JPEG files, 1 to 100")
 
 
 class RecordSection(_Section):
     """Where the record goes and how much of it is kept."""
 
     folder: str = Field("", description="folder relative to this file; inspections/<name> when left out")
+    quota_mb: int = Field(
+        QUOTA_BYTES // MB, ge=10, le=10_000_000, description="megabytes that the rows may take; the oldest make room"
+    )
     pictures: PicturesSection = Field(PicturesSection(), description="which pictures are kept")
+
+
+class DriftSection(_Section):
+    """Whether, and over how many parts, the line is compared with the bundle and with itself."""
+
+    watched: bool = Field(True, description="false: nothing is compared")
+    window: int = Field(500, ge=50, le=5_000, description="parts of each region that are compared, 50 to 5000")
+    every_s: float = Field(1.0, ge=0.1, le=3_600, description="seconds from one part that is looked at to the next, from 0.1")
+
+
+class HealthSection(_Section):
+    """Where Prometheus asks for the figures."""
+
+    port: int = Field(9108, ge=1, le=65535, description="port of http://address:port/metrics")
+    address: str = Field("127.0.0.1", min_length=1, description="address of this machine to listen on; 0.0.0.0: all of them")
 
 
 class Station(_Section):
@@ -129,9 +154,11 @@ class Station(_Section):
         None, description="which model of the bundle; what `inspector install` chose when left out"
     )
     deadline_ms: float | None = Field(
-        None, ge=1, le=60_000, description="milliseconds from capture to verdict; a part decided later is a FAULT"
+        None, ge=1, le=60_000, description="milliseconds from a part's last capture to its verdict; decided later is a FAULT"
     )
     record: RecordSection = Field(RecordSection(), description="where the record goes, and which pictures are kept")
+    drift: DriftSection = Field(DriftSection(), description="how the line is compared with the bundle and with itself")
+    health: HealthSection | None = Field(None, description="port and address for Prometheus; no endpoint when left out")
 
     @field_validator("camera")
     @classmethod
@@ -153,6 +180,11 @@ class Station(_Section):
 def is_station(source: str) -> bool:
     """Does this name a station's settings rather than a picture source?"""
     return "://" not in source and Path(source).suffix.lower() in SUFFIXES
+
+
+def record_folder(target: Path) -> Path:
+    """The folder of the record: that of a `station.yaml`, or the target itself. Raises StationError."""
+    return Path(load_station(target).record.folder) if is_station(str(target)) else target
 
 
 def load_station(path: Path) -> Station:
@@ -224,7 +256,7 @@ def _section(location: tuple[int | str, ...]) -> type[BaseModel] | None:
     """The model whose keys stand at a place in the file; None for a place that is no section."""
     sections: dict[str, type[BaseModel]] = {
         **{"cameras": CameraSection, "regions": RegionSection, "settings": CameraSettings, "checks": ChecksSection},
-        **{"record": RecordSection, "pictures": PicturesSection},
+        **{"record": RecordSection, "pictures": PicturesSection, "drift": DriftSection, "health": HealthSection},
     }
     names = [one for one in location if isinstance(one, str)]
     return sections.get(names[-1]) if names else Station

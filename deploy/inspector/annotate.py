@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from deploy.inspector.locate import Box
-from deploy.inspector.loop import Seen
+from deploy.inspector.step import Seen
 from deploy.inspector.tally import Tally
 from deploy.preprocess import Picture, Preprocessing, unletterbox
 from deploy.verdict import Verdict

@@ -1,15 +1,16 @@
 """What the cameras bring, at one place: the newest of each, fairly in turn. No camera waits for another.
 
-Every camera is read on a thread of its own. A live one lays down its newest frame over the one before; a recording is read one
-frame ahead, so that decoding and judging go on at the same time.
+Every camera is read on a thread of its own. A live one lays down its newest frame over the one before; a recording is read, and
+made ready, one frame ahead, so that this and judging go on at the same time.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from deploy.cameras import Camera, Frame, Unreadable
-from deploy.cameras.newest import NothingYet
+from deploy.cameras.life import NothingYet
 from deploy.errors import CameraError, CameraLost
 from deploy.inspector.watch import News
 
@@ -43,15 +44,18 @@ class _Place:
 class Arrivals:
     """Iterate once over (index of the camera, news), or None when there was none for a while; ends when every recording has.
 
-    The cameras are its own from now on: `close` closes them.
+    The cameras are its own from now on: `close` closes them. `prepare` is given the index of a recording and each of its frames,
+    on its reader's thread. Live frames are left as they are: most of a fast camera's are never looked at.
     """
 
-    def __init__(self, cameras: Sequence[Camera]) -> None:
+    def __init__(self, cameras: Sequence[Camera], prepare: Callable[[int, Frame], Frame] = lambda _, frame: frame) -> None:
+        self._prepare = prepare
         self._places = [_Place(camera) for camera in cameras]
         self._changed = threading.Condition()
         self._closing = False
         self._next = 0
-        self._threads = [threading.Thread(target=self._read, args=(place,), name="reader", daemon=True) for place in self._places]
+        reads = enumerate(self._places)
+        self._threads = [threading.Thread(target=self._read, args=one, name="reader", daemon=True) for one in reads]
 
     def __iter__(self) -> Iterator[tuple[int, News] | None]:
         with self._changed:
@@ -76,13 +80,8 @@ class Arrivals:
                 return
             self._closing = True
             self._changed.notify_all()
-        for place, thread in zip(self._places, self._threads, strict=True):
-            if place.camera.live:  # which ends a read that waits for a frame
-                place.camera.close()
-            if thread.ident is not None:
-                thread.join(END_S)
-            if not place.camera.live and not thread.is_alive():  # a file must not be closed under a read
-                place.camera.close()
+        with ThreadPoolExecutor(len(self._places)) as together:  # cameras that hang are waited for once, not one after the other
+            list(together.map(_end, self._places, self._threads))
 
     def _take(self) -> tuple[int, News] | None:
         for step in range(len(self._places)):
@@ -94,7 +93,7 @@ class Arrivals:
                 return index, news
         return None
 
-    def _read(self, place: _Place) -> None:
+    def _read(self, index: int, place: _Place) -> None:
         while not place.ended:
             if not place.camera.live:
                 with self._changed:
@@ -105,6 +104,8 @@ class Arrivals:
             is_last = False
             try:
                 news = place.camera.read()
+                if isinstance(news, Frame) and not place.camera.live:
+                    news = self._prepare(index, news)
             except NothingYet:
                 continue
             except (CameraError, Unreadable) as error:
@@ -117,3 +118,12 @@ class Arrivals:
                     place.put(news)
                 place.ended = is_last or news is None
                 self._changed.notify_all()
+
+
+def _end(place: _Place, reader: threading.Thread) -> None:
+    if place.camera.live:  # which ends a read that waits for a frame
+        place.camera.close()
+    if reader.ident is not None:
+        reader.join(END_S)
+    if not place.camera.live and not reader.is_alive():  # a file must not be closed under a read
+        place.camera.close()

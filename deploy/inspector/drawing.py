@@ -58,6 +58,10 @@ class Filming:
         """Have it drawn."""
         self._lane.put(drawing)
 
+    def lose(self) -> None:
+        """Count a frame that cannot be drawn."""
+        self._lane.dropped += 1
+
     def close(self) -> None:
         """Draw what is waiting and finish the film."""
         self._lane.close()

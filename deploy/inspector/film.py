@@ -1,4 +1,4 @@
-"""Where annotated frames go: one JPEG for each picture of a folder, one film of a video."""
+"""Annotated frames on the disk: a JPEG for each picture of a folder, a film of a video."""
 
 from contextlib import suppress
 from pathlib import Path

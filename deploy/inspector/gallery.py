@@ -1,6 +1,7 @@
 """Where annotated frames go: a film or pictures of each camera, and the window. The hot path only hands them over."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -35,6 +36,7 @@ class Gallery:
         self._kinds = [film for film, _ in films.values()]
         self._films = {name: Filming(film, must_pass) for name, (film, must_pass) in films.items()}
         self._names = names
+        self._window_trouble: str | None = None
         self._shown: dict[str, Picture] = {}
         self._preview: Lane[tuple[str, Drawing]] = Lane(len(cameras), must_pass=not any(camera.live for camera in cameras))
 
@@ -55,18 +57,32 @@ class Gallery:
         if self.window is not None:
             self._preview.put((camera, drawing))
 
+    def lose(self, camera: str) -> None:
+        """Count a frame that there was no memory for; from the hot path."""
+        if camera in self._films:
+            self._films[camera].lose()
+
     def show(self, tally: Tally, timeout_s: float) -> bool:
         """Show what came newest, from the main thread; False once the user has closed the window."""
         if self.window is None:
             return True
+        try:
+            return self._show(self.window, tally, timeout_s)
+        except (MemoryError, cv2.error) as error:  # the line does not depend on a window
+            self._window_trouble = str(error).strip() or type(error).__name__
+            self.give_way()
+            self._close_window()
+            return True
+
+    def _show(self, window: Window, tally: Tally, timeout_s: float) -> bool:
         newest = self._preview.get(timeout_s)
         if newest is not None:
             camera, drawing = newest
             self._shown[camera] = drawing.picture()
             for name in tally.lost():  # its last verdict must not stand beside the others
                 self._shown[name] = not_ready(tally)
-            return self.window.show(_beside([self._shown[name] for name in self._names if name in self._shown]))
-        return self.window.show(not_ready(tally)) if tally.complaint else self.window.show(None)
+            return window.show(_beside([self._shown[name] for name in self._names if name in self._shown]))
+        return window.show(not_ready(tally)) if tally.complaint else window.show(None)
 
     @property
     def is_behind(self) -> bool:
@@ -85,14 +101,19 @@ class Gallery:
     def let_go(self) -> None:
         """Complete the films and take the window from the screen."""
         self.finish()
-        if self.window is not None:
-            self.window.close()
-            self.window = None
+        self._close_window()
+
+    def _close_window(self) -> None:
+        window, self.window = self.window, None
+        if window is not None:
+            with suppress(cv2.error):
+                window.close()
 
     def complaints(self) -> list[str]:
         """What to tell of the films."""
         unsaved = sum(film.unsaved for film in self._kinds if isinstance(film, Pictures))
         found = [f"{unsaved} annotated pictures could not be saved; check the disk"] if unsaved else []
+        found += [f"the window was closed, it failed: {self._window_trouble}"] if self._window_trouble else []
         found += [f"the film broke off: {film.trouble}" for film in self._films.values() if film.trouble]
         return found + ([f"{self.dropped} frames are not in the film: drawing did not keep up"] if self.dropped else [])
 

@@ -34,10 +34,13 @@ class Judge:
         """What the graph expects."""
         return self.bundle.spec.preprocessing
 
-    def ask(self, window: Picture) -> tuple[Answer | None, str | None]:
-        """The graph's answer for one window, or why there is none. Whatever an engine raises, the line must go on."""
+    def ask(self, window: Picture, letterboxed: Picture | None = None) -> tuple[Answer | None, str | None]:
+        """The graph's answer for one window, or why there is none. Whatever an engine raises, the line must go on.
+
+        `letterboxed`: the window as the graph takes it, where that was made before.
+        """
         try:
-            answer = self.engine.infer(letterbox(window, self.preprocessing)[None])
+            answer = self.engine.infer((letterbox(window, self.preprocessing) if letterboxed is None else letterboxed)[None])
             probability = float(answer.defect[0])
         except Exception as error:  # EngineError, MemoryError, or what a driver thinks of
             return None, str(error) or type(error).__name__

@@ -3,9 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from deploy.inspector.judge import CurrentJudge
-from deploy.inspector.step import Fault as Fault
-from deploy.inspector.step import Seen as Seen
-from deploy.inspector.step import Step as Step
 from deploy.inspector.watch import News, Turn, Watch
 
 

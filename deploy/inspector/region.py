@@ -44,9 +44,10 @@ class Region:
         inner = picture[box.top : box.top + box.height, box.left : box.left + box.width]
         if self._mask is None:
             return inner
-        if self._blank is None or tuple(self._blank[0, 0]) != outside:
-            self._blank = np.full(inner.shape, outside, np.uint8)
-        masked: Picture = self._blank.copy()  # to fill it anew with three colours would take ten times as long
+        blank = self._blank  # two threads may cut, for judges that want different colours
+        if blank is None or tuple(blank[0, 0]) != outside:
+            blank = self._blank = np.full(inner.shape, outside, np.uint8)
+        masked: Picture = blank.copy()  # to fill it anew with three colours would take ten times as long
         cv2.copyTo(inner, self._mask, masked)
         return masked
 

@@ -5,6 +5,7 @@ signal alone, or a service manager's SIGHUP, loads the bundle again from where i
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 
 from deploy.errors import InspectionError, StationError
 from deploy.files import write_whole
+from deploy.health.logs import log_event
 from deploy.inspector.judge import Judge
 from deploy.inspector.running import running
 
@@ -75,6 +77,7 @@ class Reloading:
             words = str(error) if isinstance(error, (InspectionError, OSError)) else f"{type(error).__name__}: {error}"
             is_taken, message = False, f"the bundle was refused, {_named(before)} goes on deciding: {words}"
         self._tell(message)
+        log_event("bundle", logging.INFO if is_taken else logging.WARNING, message=message)
         with suppress(OSError):
             if "id" in wish:
                 answer = {"id": wish["id"], "taken": is_taken, "message": message}

@@ -1,6 +1,7 @@
 """What a session leaves behind: the closing table, `summary.json` and `parts.csv`."""
 
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from deploy.errors import StationError
 from deploy.files import write_whole
+from deploy.health.logs import log_event
 from deploy.inspector.tally import Tally
 from deploy.store import Session, Store
 from deploy.store.export import export_records
@@ -31,6 +33,8 @@ def counters(tally: Tally) -> Text:
         line.append(f"\nNOT READY: {tally.complaint}", "bold red")
     if tally.record_trouble:
         line.append(f"\nNOT RECORDING: {tally.record_trouble}", "bold yellow")
+    for drift in tally.drift:
+        line.append(f"\nDRIFT: {drift}", "bold yellow")
     return line
 
 
@@ -97,4 +101,5 @@ def conclude(console: Console, out: Path, tally: Tally, store: Store, complaints
         complaints = [f"{lost}; {store.trouble or 'the disk did not keep up'}", *complaints]
     for complaint in complaints:
         console.print(complaint, style="bold red", markup=False)
+        log_event("incomplete", logging.WARNING, reason=complaint)
     console.print(f"record in {out}: store.sqlite, parts.csv, summary.json", highlight=False, markup=False, soft_wrap=True)

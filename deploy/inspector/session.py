@@ -3,10 +3,11 @@
 Two threads work: the hot one judges and hands over; the main one sees to the screen, the terminal, signals and reloads.
 """
 
+import logging
+import math
 import queue
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,12 +18,15 @@ from deploy.cameras import Camera, open_camera, shown
 from deploy.cameras.checks import Checks, PictureCheck
 from deploy.cameras.newest import NewestOnly
 from deploy.cameras.state import Change
+from deploy.health.logs import log_event
+from deploy.health.pulse import health_told, log_change
+from deploy.health.snapshot import Running
 from deploy.inspector.arrivals import Arrivals
 from deploy.inspector.counts import counts_shown
-from deploy.inspector.drawing import drawing_of
+from deploy.inspector.drift import Drift, DriftWanted
 from deploy.inspector.gallery import Gallery
 from deploy.inspector.judge import Judge, open_judge
-from deploy.inspector.loop import inspect
+from deploy.inspector.memory import Memory
 from deploy.inspector.reload import Reloading
 from deploy.inspector.report import conclude, leave_record
 from deploy.inspector.running import announced
@@ -30,11 +34,14 @@ from deploy.inspector.settings import CameraWanted, Settings, reloaded
 from deploy.inspector.spot import Limits, spot
 from deploy.inspector.tally import Tally
 from deploy.inspector.watch import Watch
+from deploy.inspector.work import Work
 from deploy.stop import stop_on_signal
-from deploy.store import Place, Session, Store
+from deploy.store import Session, Store
 
 TICK_S = 0.1
 """How often the main thread sees to its things."""
+HANGS_S = 2.0
+"""So long beyond every limit, in seconds, and an engine does not only take its time."""
 SWITCH_S = 0.001
 """Threads give way to each other so often: a reload must not hold up a frame by Python's usual 5 ms, again and again."""
 
@@ -54,17 +61,17 @@ def run_session(settings: Settings, console: Console) -> bool:
 
     with ExitStack() as stack:
         cameras = _open_all(settings, changes)
-        arrivals = Arrivals(cameras)
+        arrivals = Arrivals(cameras, lambda index, frame: watches[index].prepared(frame, reloading.current()))
         stack.callback(arrivals.close)
         is_live = any(camera.live for camera in cameras)
         gallery = Gallery(settings, cameras)
         stack.callback(gallery.let_go)
-        session = _describe(judge, sources)
-        store = Store(out / "store.sqlite", session, settings.policy if is_live else None)
+        session = describe(judge, sources)
+        store = Store(out / "store.sqlite", session, settings.policy if is_live else None, settings.record_bytes)
         stack.callback(store.close)
         if judge.note:
             console.print(judge.note, highlight=False, markup=False, soft_wrap=True)
-        stack.enter_context(_switching_often())
+        stack.enter_context(switching_often())
         interrupted = stack.enter_context(stop_on_signal())
         show_counts = stack.enter_context(counts_shown(tally, console))
         reloading = Reloading(
@@ -73,87 +80,52 @@ def run_session(settings: Settings, console: Console) -> bool:
         stack.enter_context(reloading.on_signal())
         stack.enter_context(announced(out))
         watches = [_watch(wanted, camera, settings) for wanted, camera in zip(settings.cameras, cameras, strict=True)]
-        work = _Work(arrivals, watches, reloading, store, tally, gallery, sources)
+        hangs_after_s = _hangs_after_s(settings) if is_live else math.inf
+        drift = _drift(settings, out, store)
+        stack.callback(drift.close)
+        work = Work(
+            *(arrivals, watches, reloading, store, tally, gallery, hangs_after_s),
+            lambda judge: store.reload(describe(judge, sources)),
+            drift,
+        )
         stack.callback(work.end)
+        running = Running(tally, store, cameras, watches, lambda: describe(reloading.judge, sources), work.stuck_s, drift.figures)
+        pulse = stack.enter_context(health_told(running, out, settings.health))
+        memory = Memory()
         work.start()
         while not work.done.wait(0 if gallery.window else TICK_S) or (gallery.is_behind and not stopping):
             stopping = stopping or interrupted.is_set() or not gallery.show(tally, TICK_S)
-            if stopping:
-                work.stopping.set()
+            if stopping and work.stop():
+                break
+            work.look()
             reloading.look()
+            memory.look()
             _note_changes(store, changes)
             tally.record_trouble = store.trouble
+            drift.look()
+            tally.drift = drift.alarms()
             show_counts()
+            pulse.tick()
         work.end()
         _note_changes(store, changes)
         for watch, camera in zip(watches, cameras, strict=True):
             captured = camera.figures().captured if isinstance(camera, NewestOnly) else watch.last
             tally.close(watch.camera, captured, watch.last)
         gallery.finish()
+    ended_by = "user" if stopping else "recording"
+    leave_record(out, tally, describe(reloading.judge, sources), store, ended_by, gallery.dropped)
     if work.error is not None:
         raise work.error
-    ended_by = "user" if stopping else "recording"
-
-    leave_record(out, tally, _describe(reloading.judge, sources), store, ended_by, gallery.dropped)
     conclude(console, out, tally, store, gallery.complaints())
     return is_live or not interrupted.is_set()
-
-
-class _Work:
-    """The hot thread."""
-
-    def __init__(
-        self,
-        arrivals: Arrivals,
-        watches: Sequence[Watch],
-        reloading: Reloading,
-        store: Store,
-        tally: Tally,
-        gallery: Gallery,
-        sources: str,
-    ) -> None:
-        self.done, self.stopping = threading.Event(), threading.Event()
-        self.error: BaseException | None = None
-        self._arrivals, self._watches, self._reloading = arrivals, watches, reloading
-        self._store, self._tally, self._gallery, self._sources = store, tally, gallery, sources
-        self._thread = threading.Thread(target=self._run, name="inspect", daemon=True)
-
-    def start(self) -> None:
-        """Begin to judge."""
-        self._thread.start()
-
-    def end(self) -> None:
-        """Judge no more, and close the cameras; again is fine."""
-        self.stopping.set()
-        self._gallery.give_way()
-        self._thread.join(5)  # an engine that hangs for longer is left behind
-        self._arrivals.close()
-
-    def _run(self) -> None:
-        judge = self._reloading.judge
-        try:
-            for turn in inspect(self._arrivals, self._watches, self._reloading.current, self.stopping.is_set):
-                if turn is None:
-                    continue
-                if turn.judge is not judge:
-                    judge = turn.judge
-                    self._store.reload(_describe(judge, self._sources))
-                for region, step in turn.steps.items():
-                    self._store.add(step, Place(turn.camera, region))
-                self._tally.add(turn)
-                if self._gallery.is_wanted and (drawing := drawing_of(turn, self._tally)) is not None:
-                    self._gallery.add(turn.camera, drawing)
-        except BaseException as error:
-            self.error = error
-        finally:
-            self.done.set()
 
 
 def _judge(settings: Settings) -> Judge:
     return open_judge(settings.bundle, settings.trusted_key, settings.precision, settings.engine)
 
 
-def _describe(judge: Judge, sources: str) -> Session:
+def describe(judge: Judge, sources: str) -> Session:
+    """What a judge decides by, as the record keeps it."""
     bundle = judge.bundle
     return Session(
         bundle=bundle.spec.name,
@@ -188,10 +160,27 @@ def _open_all(settings: Settings, changes: Changes) -> list[Camera]:
         raise
 
 
+def _hangs_after_s(settings: Settings) -> float:
+    """No verdict can come of a frame any more when it is judged for longer than this: it hangs in the engine."""
+    limits_ms = [camera.max_age_ms for camera in settings.cameras]
+    return max([*limits_ms, settings.deadline_ms or 0]) / 1000 + HANGS_S
+
+
 def _watch(wanted: CameraWanted, camera: Camera, settings: Settings) -> Watch:
     limits = Limits(wanted.max_age_ms, settings.deadline_ms) if camera.live else None
     spots = [spot(region, wanted.crop, limits) for region in wanted.regions]
     return Watch(wanted.name, spots, None if wanted.checks == Checks() else PictureCheck(wanted.checks))
+
+
+def _drift(settings: Settings, out: Path, store: Store) -> Drift:
+    """Of all cameras, or of none."""
+
+    def tell(message: str) -> None:
+        log_event("drift", logging.WARNING, message=message)
+        store.note("drift", message)
+
+    cameras = [(camera.name, camera.regions) for camera in settings.cameras] if settings.drift else []
+    return Drift(cameras, settings.drift or DriftWanted(), out, tell)
 
 
 def _note_changes(store: Store, changes: Changes) -> None:
@@ -200,11 +189,13 @@ def _note_changes(store: Store, changes: Changes) -> None:
             name, change = changes.get_nowait()
         except queue.Empty:
             return
+        log_change(name, change)
         store.note("camera", f"{name}: {change.after.value}: {change.why}".removeprefix(": "))
 
 
 @contextmanager
-def _switching_often() -> Iterator[None]:
+def switching_often() -> Iterator[None]:
+    """Let threads give way to each other every SWITCH_S meanwhile."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
     try:

@@ -3,13 +3,16 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from deploy.cameras import PATIENCE_S
 from deploy.cameras.checks import Checks
 from deploy.cameras.settings import CameraSettings
 from deploy.errors import StationError
+from deploy.inspector.drift import DriftWanted
 from deploy.inspector.locate import Box
 from deploy.inspector.region import Region
-from deploy.station import MB, CameraSection, PicturesSection, RegionSection, load_station
-from deploy.store.policy import Policy
+from deploy.station import MAX_AGE_MS, CameraSection, HealthSection, PicturesSection, RegionSection, load_station
+from deploy.store.policy import MB, Policy
+from deploy.store.recorder import QUOTA_BYTES
 
 CROP = 256
 
@@ -21,9 +24,9 @@ class CameraWanted:
     source: str
     name: str = ""
     settings: CameraSettings = field(default_factory=CameraSettings)
-    limit_s: float = 2.0
+    limit_s: float = PATIENCE_S
     """Without a frame for so long it is lost."""
-    max_age_ms: float = 500
+    max_age_ms: float = MAX_AGE_MS
     checks: Checks = field(default_factory=Checks)
     crop: int | None = None
     """Side in pixels of the square around each part on a belt; None: every frame is one part."""
@@ -40,6 +43,8 @@ class Settings:
     """Where the record goes; None: `inspections/<bundle name>`."""
     policy: Policy = field(default_factory=Policy)
     """Which pictures of live cameras are kept."""
+    record_bytes: int = QUOTA_BYTES
+    """What the record's rows may take; the oldest make room."""
     deadline_ms: float | None = None
     annotate: Path | None = None
     """Where annotated pictures or the film go."""
@@ -49,6 +54,10 @@ class Settings:
     """Model and engine; None: what `inspector install` chose on this device, else fp32 on onnxruntime."""
     realtime: bool = False
     trusted_key: str | None = None
+    drift: DriftWanted | None = None
+    """How the line is compared with the bundle and with itself; None: it is not."""
+    health: HealthSection | None = None
+    """Where Prometheus asks for the figures; None: nowhere."""
     station: Path | None = None
     """The file that this is from; a reload reads its bundle again."""
 
@@ -63,12 +72,15 @@ def from_station(path: Path, annotate: Path | None = None, show: bool = False) -
         tuple(_camera(camera) for camera in station.cameras),
         Path(station.record.folder),
         _policy(station.record.pictures),
+        station.record.quota_mb * MB,
         station.deadline_ms,
         annotate,
         show,
         station.precision,
         station.engine,
         trusted_key=station.trusted_key,
+        drift=DriftWanted(station.drift.window, station.drift.every_s) if station.drift.watched else None,
+        health=station.health,
         station=path,
     )
 

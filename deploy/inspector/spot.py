@@ -1,30 +1,30 @@
 """One region of one camera under inspection: where its parts are, what the judge says of them, and what is known so far."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from deploy.cameras import Frame
+from deploy.cameras import Frame, Unreadable
 from deploy.engines import Answer
+from deploy.inspector.ahead import Ahead, ahead_of
 from deploy.inspector.judge import Judge
 from deploy.inspector.locate import Belt, Locator, Sighting, WholePicture, cut
 from deploy.inspector.part import PartResult, PartSoFar, View, now_utc
 from deploy.inspector.region import Region
 from deploy.inspector.step import Fault, Seen, Step
-from deploy.inspector.track import EveryFrame, OnBelt, Tracker
-from deploy.preprocess import Picture, Preprocessing, letterbox_placement
+from deploy.inspector.track import EveryFrame, Followed, Left, OnBelt, Tracker
+from deploy.preprocess import Picture, Preprocessing, letterbox, letterbox_placement
+from deploy.station import MAX_AGE_MS
 
 
 @dataclass(frozen=True)
 class Limits:
     """What makes a frame of a live camera too late, in milliseconds from its capture to the decision."""
 
-    max_age_ms: float = 500
+    max_age_ms: float = MAX_AGE_MS
     """Older when it is judged, and the frame is stale."""
     deadline_ms: float | None = None
-    """Decided later, and the line has moved on; None: no other limit than the age."""
+    """A part decided later than this after it was last seen is a FAULT: the line has moved on. None: no such limit."""
 
     def exceeded(self, name: str, latency_ms: float) -> tuple[str, str] | None:
         """The kind of fault and what to say of it; None when it is in time."""
@@ -50,17 +50,31 @@ class Spot:
         self._judge: Judge | None = None
         self._mixed: set[int] = set()
         """Parts with views that different bundles judged: their probabilities do not add up."""
+        self._seen_at: dict[int, float] = {}
+        """When the last frame of each part in sight was captured, in time.monotonic() seconds."""
+        self._followed: Followed | None = None
+        """What the frame in hand shows, while it is judged."""
+
+    def ahead(self, picture: Picture, judge: Judge) -> Ahead | None:
+        """What `look` will need of a picture, as far as it does not depend on the frames before. For any thread."""
+        if not isinstance(self._locator, WholePicture) or self.region.misfit(picture):
+            return None
+        inner = self.region.cut(picture, judge.preprocessing.pad_bgr)
+        return Ahead(inner, letterbox(inner, judge.preprocessing))
 
     def look(self, frame: Frame, judge: Judge, number: Callable[[], int]) -> Step:
         """Judge what the frame shows here. `number` gives each fault its number."""
         if judge is not self._judge:
             self._judge, self._mixed = judge, set(self._parts)
-        picture = self.region.cut(frame.picture, judge.preprocessing.pad_bgr)
+        ahead = ahead_of(frame, self.region.name, judge)
+        picture = ahead.picture if ahead else self.region.cut(frame.picture, judge.preprocessing.pad_bgr)
         sightings = self._locator.find(picture)
-        followed = self._tracker.follow(frame.sequence, picture, sightings)
+        followed = self._followed = self._tracker.follow(frame.sequence, picture, sightings)
         for part in followed.parts:  # before anything can fail: what is followed has a verdict to come
             self._parts.setdefault(part, PartSoFar(part, judge.thresholds))
-        answers = [_ask(judge, picture, frame.name, sighting) for sighting in sightings]
+            self._seen_at[part] = frame.captured_at
+        letterboxed = ahead.letterboxed if ahead else None
+        answers = [_ask(judge, picture, letterboxed, frame.name, sighting) for sighting in sightings]
         latency_ms = round((time.monotonic() - frame.captured_at) * 1000, 2)
         seen, faults = [], []
         late = self._limits.exceeded(frame.name, latency_ms) if self._limits else None
@@ -77,26 +91,46 @@ class Spot:
             so_far = self._parts[part]
             so_far.add(view)
             seen.append(Seen(part, sighting, view, so_far.result(), None if answer is None else answer.heatmap[0]))
-        missed = late[1] if late is not None else None
-        finished = [self._leave(left.part, missed) for left in followed.left if left.counts]
-        for left in followed.left:
-            self._parts.pop(left.part, None)
-            self._mixed.discard(left.part)
+        finished = self._leave(followed.left, late[1] if late is not None else None)
+        self._followed = None
         return Step(frame, 0, latency_ms, seen, finished, faults)
 
-    def unseen(self) -> int | None:
-        """The number of the part behind a frame that cannot be judged; None if such a frame stands for no one part."""
-        return self._tracker.unseen()
+    def unjudged(self, frame: Frame | Unreadable, why: str, judge: Judge) -> list[PartResult]:
+        """What a frame that could not be judged, or not to its end, means for its parts: those that are over with it."""
+        followed, self._followed = self._followed, None
+        view = View(frame.sequence, frame.name, 0.0, None, None, why)
+        if followed is None:
+            part = self._tracker.unseen()
+            if part is None:
+                return []
+            so_far = PartSoFar(part, judge.thresholds)
+            so_far.add(view)
+            return [so_far.result()]
+        for part in followed.parts:
+            self._parts[part].add(view)
+        return self._leave(followed.left)
 
     def end(self, lost: str | None = None) -> list[PartResult]:
         """Nothing is watched from here on: what is in sight is judged by what was seen, or a FAULT if a live camera is lost."""
-        left = self._tracker.end()
-        finished = [self._leave(one.part, lost if self._limits else None) for one in left if one.counts]
-        self._parts.clear()
+        return self._leave(self._tracker.end(), lost if self._limits else None)
+
+    def _leave(self, left: Sequence[Left], missed: str | None = None) -> list[PartResult]:
+        finished = []
+        for one in left:
+            so_far, seen_at = self._parts.pop(one.part), self._seen_at.pop(one.part)
+            reloaded = RELOADED if one.part in self._mixed else None
+            if one.counts:
+                finished.append(so_far.result(missed or reloaded or self._too_late(one.part, seen_at)))
+            self._mixed.discard(one.part)
         return finished
 
-    def _leave(self, part: int, missed: str | None = None) -> PartResult:
-        return self._parts[part].result(missed or (RELOADED if part in self._mixed else None))
+    def _too_late(self, part: int, seen_at: float) -> str | None:
+        """A part that is gone is found gone only in a later frame: its deadline counts from when it was last seen."""
+        deadline_ms = self._limits.deadline_ms if self._limits else None
+        latency_ms = (time.monotonic() - seen_at) * 1000
+        if deadline_ms is None or latency_ms <= deadline_ms:
+            return None
+        return f"part {part} was decided {latency_ms:.0f} ms after it was last seen, the deadline is {deadline_ms:.0f} ms"
 
 
 def spot(region: Region, crop: int | None, limits: Limits | None) -> Spot:
@@ -105,14 +139,9 @@ def spot(region: Region, crop: int | None, limits: Limits | None) -> Spot:
     return Spot(region, locator, tracker, limits)
 
 
-def not_judged(part: int, judge: Judge, sequence: int, name: str, reason: str) -> PartResult:
-    """The FAULT of a part that was there, and nobody could see it."""
-    so_far = PartSoFar(part, judge.thresholds)
-    so_far.add(View(sequence, name, 0.0, None, None, reason))
-    return so_far.result()
-
-
-def _ask(judge: Judge, picture: Picture, name: str, sighting: Sighting) -> tuple[Answer | None, str | None]:
+def _ask(
+    judge: Judge, picture: Picture, letterboxed: Picture | None, name: str, sighting: Sighting
+) -> tuple[Answer | None, str | None]:
     """The graph's answer, or why there is none; neither for a part that the border cuts off."""
     box, window = sighting.box, sighting.window
     if not sighting.whole:
@@ -123,7 +152,7 @@ def _ask(judge: Judge, picture: Picture, name: str, sighting: Sighting) -> tuple
             "keep the parts apart, or give a larger --crop"
         )
     try:
-        return judge.ask(cut(picture, window))
+        return judge.ask(cut(picture, window), letterboxed)
     except MemoryError as error:
         return None, f"{name}: no memory for a window of it ({error})"
 
@@ -134,7 +163,7 @@ def _view(
     if answer is None:
         return View(frame.sequence, frame.name, age_ms, None, None, trouble)
     heatmap = answer.heatmap[0]
-    row, column = np.unravel_index(int(heatmap.argmax()), heatmap.shape)
+    row, column = divmod(int(heatmap.argmax()), heatmap.shape[1])
     window = sighting.window
     top, left, height, width = letterbox_placement(window.height, window.width, preprocessing)
     x = ((column + 0.5) * preprocessing.width / heatmap.shape[1] - left) * window.width / width

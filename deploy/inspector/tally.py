@@ -33,10 +33,13 @@ class Tally:
         self.frames_seen = 0
         self.frames_dropped = 0
         self.faults = 0
+        self.last_fault: str | None = None
         self.verdicts = Counter(dict.fromkeys(Verdict, 0))
         self.cameras: dict[str, Account] = {}
         self.record_trouble: str | None = None
         """What keeps the record from being written now."""
+        self.drift: list[str] = []
+        """What is no longer as it was."""
         self._complaints: dict[str, str] = {}
         self._latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._lock = threading.Lock()
@@ -52,6 +55,7 @@ class Tally:
             self.frames_seen += turn.frame is not None
             for step in turn.steps.values():
                 self.faults += len(step.faults)
+                self.last_fault = step.faults[-1].message if step.faults else self.last_fault
                 self.verdicts.update(part.verdict for part in step.parts)
             if turn.outage is not None:
                 self._complaints[turn.camera] = f"{turn.camera}: {turn.outage.message}" if turn.camera else turn.outage.message

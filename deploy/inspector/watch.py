@@ -8,9 +8,10 @@ from itertools import count
 from deploy.cameras import Frame, Unreadable
 from deploy.cameras.checks import PictureCheck
 from deploy.errors import CameraError, StaleFrame
+from deploy.inspector.ahead import Prepared
 from deploy.inspector.judge import Judge
-from deploy.inspector.part import PartResult, now_utc
-from deploy.inspector.spot import Spot, not_judged
+from deploy.inspector.part import now_utc
+from deploy.inspector.spot import Spot
 from deploy.inspector.step import Fault, Step
 
 News = Frame | Unreadable | CameraError
@@ -51,6 +52,15 @@ class Watch:
     _numbers: "count[int]" = field(default_factory=lambda: count(1))
     _outage: tuple[Fault, float] | None = None
 
+    def prepared(self, frame: Frame, judge: Judge) -> Frame:
+        """The frame with what can be made of it before its turn. For any thread; what fails is met again and told in its turn."""
+        try:
+            made = {spot.region.name: spot.ahead(frame.picture, judge) for spot in self.spots}
+        except Exception:  # no memory, say
+            return frame
+        ahead = {region: one for region, one in made.items() if one is not None}
+        return Prepared(frame.picture, frame.captured_at, frame.sequence, frame.name, judge, ahead) if ahead else frame
+
     def turn(self, news: News, judge: Judge) -> Turn:
         """Judge a frame, or note why there is none. Never raises, and never repeats a verdict."""
         if isinstance(news, Frame):
@@ -58,6 +68,16 @@ class Watch:
         if isinstance(news, Unreadable):
             return self._unreadable(news, judge)
         return self._lost("stale" if isinstance(news, StaleFrame) else "camera", str(news), judge)
+
+    def hangs(self, news: News, seconds: float, judge: Judge) -> Turn:
+        """The engine has not answered so far. For a thread other than that which waits for it in `turn`; counts no frame."""
+        sequence = None if isinstance(news, CameraError) else news.sequence
+        fault = self._fault("engine", f"{self.name_of(news)} has been judged for {seconds:.1f} s: the engine hangs", sequence)
+        return replace(self._turn(judge, self._with({}, [fault], None, 0)), outage=fault)
+
+    def name_of(self, news: News) -> str:
+        """What to call it in a message."""
+        return "an outage" if isinstance(news, CameraError) else news.name
 
     def end(self, judge: Judge) -> Turn:
         """The camera is over: parts still in sight get their verdicts."""
@@ -87,7 +107,7 @@ class Watch:
             return spot.look(frame, judge, lambda: next(self._numbers))
         except Exception as error:  # no memory, say: this frame is lost, the next one is not
             fault = self._fault("engine", f"{frame.name} could not be judged ({error or type(error).__name__})", frame.sequence)
-            return Step(frame, faults=[fault], parts=self._unseen(spot, frame, fault, judge))
+            return Step(frame, faults=[fault], parts=spot.unjudged(frame, fault.message, judge))
 
     def _bad(self, frame: Frame, trouble: str, dropped: int, judge: Judge) -> Turn:
         """A picture that the camera should not have taken. Only the first one is kept, the others are the same fault."""
@@ -95,7 +115,7 @@ class Watch:
         told = fault or (self._outage[0] if self._outage else self._fault("picture", trouble, frame.sequence))
         steps = {}
         for spot in self.spots:
-            parts = [*(spot.end(trouble) if fault else []), *self._unseen(spot, frame, told, judge)]
+            parts = [*(spot.end(trouble) if fault else []), *spot.unjudged(frame, told.message, judge)]
             steps[spot.region.name] = Step(frame if fault else None, parts=parts)
         steps = self._with(steps, [fault] if fault else [], recovered, dropped)
         return self._turn(judge, steps, frame if fault else None, dropped=dropped, faulted=True)
@@ -103,7 +123,7 @@ class Watch:
     def _unreadable(self, error: Unreadable, judge: Judge) -> Turn:
         dropped, self.last = error.sequence - self.last - 1, error.sequence
         fault = self._fault("picture", str(error), error.sequence)
-        unseen = {spot.region.name: self._unseen(spot, error, fault, judge) for spot in self.spots}
+        unseen = {spot.region.name: spot.unjudged(error, fault.message, judge) for spot in self.spots}
         if len(self.spots) == 1:
             fault = replace(fault, part=next((part.part for parts in unseen.values() for part in parts), None))
         steps = self._with({name: Step(parts=parts) for name, parts in unseen.items()}, [fault], None, dropped)
@@ -117,13 +137,12 @@ class Watch:
         steps = {spot.region.name: Step(parts=spot.end(why)) for spot in self.spots}
         return self._turn(judge, self._with(steps, [fault], recovered, 0))
 
-    def _unseen(self, spot: Spot, frame: Frame | Unreadable, fault: Fault, judge: Judge) -> list[PartResult]:
-        part = spot.unseen()
-        return [] if part is None else [not_judged(part, judge, frame.sequence, frame.name, fault.message)]
-
     def _begin(self, kind: str, why: str, frame: int | None = None) -> tuple[Fault | None, Fault | None]:
-        """A new outage, and the one that it takes over from; nothing while the same one goes on."""
-        if self._outage is not None and self._outage[0].kind == kind:
+        """A new outage, and the one that it takes over from; nothing while the same one goes on.
+
+        A camera whose frames come too late is as good as lost: the one often turns into the other, and back.
+        """
+        if self._outage is not None and (self._outage[0].kind == "picture") == (kind == "picture"):
             return None, None
         recovered = self._recover()
         fault = self._fault(kind, why, frame)
@@ -143,6 +162,8 @@ class Watch:
         """What befell the whole camera, in the step of its only region or in one of its own."""
         own = "" if len(self.spots) > 1 else self.spots[0].region.name
         if own in steps:
+            if not (faults or recovered or dropped):  # as for nearly every frame
+                return steps
             step = steps[own]
             return {**steps, own: replace(step, faults=[*faults, *step.faults], recovered=recovered, dropped=dropped)}
         return {own: Step(faults=faults, recovered=recovered, dropped=dropped), **steps}

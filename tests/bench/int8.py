@@ -84,7 +84,8 @@ def rows(path: Path, bundle: Bundle) -> Iterator[list[str]]:
             ]
         name, runtime = min(milli, key=lambda pair: milli[pair])
         faster = taken[runtime]["FP32"] / taken[runtime][name]
-        yield ["", f"fastest that passed: {name} on {runtime}", "", "", "", "", "", f"{milli[name, runtime]:.2f} ms", f"{faster:.2f}", ""]
+        best_of_all = f"fastest that passed: {name} on {runtime}"
+        yield ["", best_of_all, *[""] * 5, f"{milli[name, runtime]:.2f} ms", f"{faster:.2f}", ""]
 
 
 def _accuracy(gate: GateEvidence) -> list[str]:

@@ -18,15 +18,17 @@ ENVIRONMENT = {
 
 
 @contextmanager
-def started(*words: object, cwd: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def started(
+    *words: object, cwd: Path, stderr: int = subprocess.DEVNULL, environment: dict[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
     """It runs, and is killed at the end."""
     process = subprocess.Popen(
         [*COMMAND, *map(str, words)],
         cwd=cwd,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
     )
     try:
         yield process

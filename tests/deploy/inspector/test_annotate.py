@@ -10,8 +10,8 @@ from deploy.errors import StationError
 from deploy.inspector.annotate import COLOURS, HEAT, annotate, not_ready
 from deploy.inspector.film import Pictures, Video
 from deploy.inspector.locate import Box, Sighting
-from deploy.inspector.loop import Seen
 from deploy.inspector.part import PartSoFar, View
+from deploy.inspector.step import Seen
 from deploy.inspector.tally import Tally
 from deploy.inspector.window import Window
 from deploy.preprocess import Picture, Preprocessing

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deploy.cameras import Camera, Frame, Unreadable
-from deploy.cameras.newest import NothingYet
+from deploy.cameras.life import NothingYet
 from deploy.errors import CameraLost
 from deploy.inspector.arrivals import Arrivals
 
@@ -135,6 +135,21 @@ def test_a_camera_that_hangs_or_is_lost_does_not_delay_another() -> None:
         thawed.set()
         arrivals.close()
     assert kinds == {"Frame", "CameraLost"}
+
+
+def test_cameras_that_hang_at_the_end_are_waited_for_at_once() -> None:
+    class Hanging(Told):
+        def close(self) -> None:
+            meeting.wait(60)  # passes only when all three are being closed
+            super().close()
+
+    meeting = threading.Barrier(3)
+    cameras = [Hanging(every(0.005)) for _ in range(3)]
+    arrivals = Arrivals(cameras)
+    next(iter(arrivals))
+    arrivals.close()
+    assert not meeting.broken
+    assert all(camera.closed.is_set() for camera in cameras)
 
 
 def test_an_outage_is_told_even_when_the_next_frame_is_there_already() -> None:

@@ -2,17 +2,22 @@
 
 import threading
 import time
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from deploy.bundle import Bundle
-from deploy.cameras import Frame
+from deploy.cameras import Camera, Frame
 from deploy.engines import open_engine
+from deploy.inspector import gallery
 from deploy.inspector.drawing import WAITING, Drawing, Filming, drawing_of
+from deploy.inspector.gallery import Gallery
 from deploy.inspector.judge import Judge
 from deploy.inspector.lane import Lane
 from deploy.inspector.region import Region
+from deploy.inspector.settings import CameraWanted, Settings
 from deploy.inspector.spot import spot
 from deploy.inspector.tally import Tally
 from deploy.inspector.watch import Watch
@@ -93,6 +98,46 @@ def test_a_film_of_a_recording_is_complete(drawing: Drawing) -> None:
     filming.close()
     filming.close()
     assert (len(slow.names), filming.dropped) == (5 * WAITING, 0)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), cv2.error("no more windows")], ids=["no memory", "OpenCV"])
+def test_a_window_that_fails_is_closed_and_told_and_ends_nothing(
+    error: Exception, drawing: Drawing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing:
+        def __init__(self, pause_ms: int) -> None:
+            self.closed = 0
+
+        def show(self, drawn: Picture | None) -> bool:
+            raise error
+
+        def close(self) -> None:
+            self.closed += 1
+            raise cv2.error("was never there")
+
+    class Recording(Camera):
+        live, fps = False, None
+
+        def read(self) -> None:
+            return None
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(gallery, "Window", Failing)
+    shown = Gallery(Settings(Path("bundle"), (CameraWanted("belt.mp4"),), show=True), [Recording()])
+    window = shown.window
+    assert isinstance(window, Failing)
+    for _ in range(2):
+        giver = threading.Thread(target=lambda: [shown.add("", drawing) for _ in range(5)], daemon=True)
+        giver.start()  # a recording waits for the window, but not for one that is no more
+        assert shown.show(Tally(), 10)
+        giver.join(10)
+        assert not giver.is_alive()
+    assert (shown.window, shown.is_wanted, shown.is_behind, window.closed) == (None, False, False, 1)
+    (complaint,) = shown.complaints()
+    assert complaint.startswith("the window was closed, it failed: ")
+    shown.let_go()
 
 
 def test_a_film_that_breaks_off_says_why_and_holds_up_nobody(drawing: Drawing) -> None:

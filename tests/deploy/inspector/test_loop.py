@@ -11,9 +11,10 @@ from deploy.engines import Answer, Engine, open_engine
 from deploy.errors import CameraError, CameraLost, EngineError
 from deploy.inspector.judge import Judge
 from deploy.inspector.locate import Belt, Locator, WholePicture
-from deploy.inspector.loop import Step, inspect
+from deploy.inspector.loop import inspect
 from deploy.inspector.region import Region
 from deploy.inspector.spot import Limits, Spot
+from deploy.inspector.step import Step
 from deploy.inspector.tally import Tally
 from deploy.inspector.track import EveryFrame, OnBelt, Tracker
 from deploy.inspector.watch import News, Turn, Watch

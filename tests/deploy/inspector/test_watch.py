@@ -3,6 +3,7 @@
 import re
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -17,9 +18,10 @@ from deploy.engines import Answer, Engine, open_engine
 from deploy.errors import CameraError, CameraLost, StaleFrame
 from deploy.inspector.judge import Judge
 from deploy.inspector.locate import Box
-from deploy.inspector.loop import Step
+from deploy.inspector.part import PartResult
 from deploy.inspector.region import Region
 from deploy.inspector.spot import RELOADED, Limits, spot
+from deploy.inspector.step import Step
 from deploy.inspector.tally import Tally
 from deploy.inspector.watch import Turn, Watch
 from deploy.preprocess import Picture
@@ -146,6 +148,70 @@ def test_a_part_on_a_belt_whose_verdict_comes_too_late_is_a_fault(limits: Limits
     (part,) = found
     assert part.verdict.value == "FAULT"
     assert re.search("the deadline is 20000 ms|at most 20000 ms are allowed", str(part.reason))
+
+
+@pytest.mark.parametrize(("waited_s", "expected"), [(0.0, "DEFECTIVE"), (30.0, "FAULT")])
+def test_a_parts_deadline_counts_from_when_it_was_last_seen(
+    waited_s: float, expected: str, judge: Judge, belt_frames: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not from the frame in which it was found gone, which may itself be judged in no time."""
+    assert callable(belt_frames)
+    late_s, found = 0.0, list[PartResult]()
+    monkeypatch.setattr("deploy.inspector.spot.time", SimpleNamespace(monotonic=lambda: time.monotonic() + late_s))
+    watched = Watch("", [spot(Region(), 120, Limits(60_000, 20_000))])
+    for number, shown in enumerate(belt_frames([100], {0}), start=1):
+        if number == 50:  # it has just left the picture
+            assert not found
+            late_s = waited_s
+        found += watched.turn(frame(shown, number, age_s=-late_s), judge).steps[""].parts
+    (part,) = found
+    assert part.verdict.value == expected
+    why = "part 1 was decided 30... ms after it was last seen, the deadline is 20000 ms"
+    assert waited_s == 0 or re.search(why, str(part.reason))
+
+
+@pytest.mark.parametrize("fails_at", [20, 30, 49])
+def test_a_frame_that_fails_half_way_leaves_no_part_without_its_verdict(
+    fails_at: int, judge: Judge, belt_frames: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert callable(belt_frames)
+    frames = belt_frames([100], {0})
+    for begins, ends in [(1, len(frames)), (fails_at, fails_at)]:
+        watched = Watch("", [spot(Region(), 120, Limits(60_000))])
+        found = []
+        for number in range(begins, ends + 1):
+            with monkeypatch.context() as patch:
+                if number == fails_at:
+                    patch.setattr("deploy.inspector.spot._view", _no_memory)
+                turn = watched.turn(frame(frames[number - 1], number), judge)
+            assert turn.judged + turn.faulted == 1
+            found += turn.steps[""].parts
+        found += watched.turn(CameraLost("unplugged"), judge).steps[""].parts
+        assert len(found) <= 1
+        assert [part.verdict.value for part in found] == (["DEFECTIVE"] if ends > begins else ["FAULT"] * len(found))
+
+
+def _no_memory(*_: object, **__: object) -> None:
+    raise MemoryError
+
+
+def test_a_frame_that_is_a_part_and_fails_half_way_is_one_fault(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = watch()
+    with monkeypatch.context() as patch:
+        patch.setattr("deploy.inspector.spot._view", _no_memory)
+        turns = [watched.turn(frame(picture((200, 100)), 1), judge)]
+    turns.append(watched.turn(frame(picture((200, 100)), 2), judge))
+    parts = [part for turn in turns for part in turn.steps[""].parts]
+    assert [part.part for part in parts] == [1, 2]
+    assert parts[0].verdict.value == "FAULT"
+    assert parts[1].verdict.value == "DEFECTIVE"
+    assert turns[0].faulted == 1
+
+
+def test_a_camera_that_is_late_and_then_lost_has_one_outage(judge: Judge) -> None:
+    watched = watch()
+    errors = [StaleFrame("3 s old"), CameraLost("unplugged"), StaleFrame("4 s old"), CameraLost("unplugged")]
+    assert [faults(watched.turn(error, judge)) for error in errors] == [{"": ["stale"]}, {}, {}, {}]
 
 
 @pytest.mark.parametrize(

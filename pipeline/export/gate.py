@@ -7,6 +7,7 @@ AUROC may drop as far as it does there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from scipy.stats import norm
@@ -39,11 +40,11 @@ class Reference:
     scores: Scores
     derived: Derived
     repeatability: float
-    """Share of the same verdicts in another shot of the same part."""
+    """Share of the same verdicts in two shots of the same part."""
     auroc_again: float | None
     """The lowest AUROC of those shots; None without both labels."""
     noise: float
-    """Standard deviation of its log-odds from shot to shot."""
+    """Standard deviation of the difference of its log-odds between two shots."""
 
 
 def refer(infer: Infer, spec: Preprocessing, samples: Sequence[Sample], derived: Derived) -> Reference:
@@ -55,13 +56,13 @@ def refer(infer: Infer, spec: Preprocessing, samples: Sequence[Sample], derived:
         scores[number] = infer(letterbox(picture, spec)[None]).defect[0]
         shots[:, number] = infer(shoot(picture, spec, random)).defect
     odds = to_log_odds(shots)
-    # What noise does to all shots alike is no matter of repetition. The mean of so few is too near to each of them.
-    apart = (odds - odds.mean(axis=0)) * np.sqrt(SHOTS / (SHOTS - 1))
+    apart = odds - odds.mean(axis=0)  # what noise does to all shots alike is no matter of repetition
     again = to_probability(to_log_odds(scores) + apart)
-    repeats = [agreement(shot, scores, derived.thresholds, derived.thresholds) for shot in again]
+    repeats = [agreement(*pair, derived.thresholds, derived.thresholds) for pair in combinations(again, 2)]
     aurocs = [_auroc(samples, shot) for shot in again]
     lowest = min((one for one in aurocs if one is not None), default=None)
-    return Reference(samples, scores, derived, float(np.mean(repeats)), lowest, float(apart.std()))
+    between = float(apart.std() * np.sqrt(2 * SHOTS / (SHOTS - 1)))  # the mean of so few is too near to each of them
+    return Reference(samples, scores, derived, float(np.mean(repeats)), lowest, between)
 
 
 def thinned(reference: Reference, most: int) -> Reference:

@@ -129,7 +129,7 @@ def shots(folder: Path, height: int, width: int) -> Reference:
 def test_fp32_repeats_itself_as_far_as_light_lets_it(tmp_path: Path) -> None:
     """The mean of 32 x 32 pixels varies by what the electrons of each do, and what rounding to grey levels adds."""
     reference = shots(tmp_path / "same", 32, 32)
-    wanted = np.sqrt(128 * 255 / FULL_WELL + 1 / 12) / 32
+    wanted = np.sqrt(2 * (128 * 255 / FULL_WELL + 1 / 12)) / 32  # of the difference between two shots
     assert reference.noise == pytest.approx(wanted, rel=0.1)
     assert 0.5 < reference.repeatability < 1
 

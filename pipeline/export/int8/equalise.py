@@ -26,7 +26,7 @@ DEAD = 1e-3
 
 @dataclass(frozen=True)
 class _Between:
-    """An activation that one convolution makes and only convolutions read."""
+    """What one convolution makes, with a ReLU behind it or none, and only convolutions read."""
 
     tensor: str
     maker: onnx.NodeProto
@@ -62,13 +62,14 @@ def equalise(graph: onnx.ModelProto, frames: Sequence[Picture]) -> onnx.ModelPro
 def _places(links: Links) -> list[_Between]:
     found = []
     for node in links.nodes:
-        maker = links.producer(input_of(node, 0), "Conv")
-        if maker is None or not _is_relu(links, node) or len(links.users(maker)) > 1:
+        maker = links.producer(input_of(node, 0), "Conv") if _is_relu(links, node) else node
+        if maker is None or maker.op_type != "Conv" or (maker is not node and len(links.users(maker)) > 1):
             continue
         readers = links.users(node)
+        if not readers or not all(_takes_factors(links, one) for one in readers) or not links.outputs.isdisjoint(node.output):
+            continue
         weights = [name for one in (maker, *readers) for name in one.input[1:]]
-        ours_alone = all(len(links.consumers[name]) == 1 for name in weights) and links.outputs.isdisjoint(node.output)
-        if readers and ours_alone and all(_takes_factors(links, one) for one in readers):
+        if all(len(links.consumers[name]) == 1 for name in weights):
             found.append(_Between(node.output[0], maker, tuple(readers), node.op_type == "Clip"))
     return found
 
@@ -87,9 +88,9 @@ def _is_depthwise(links: Links, node: onnx.NodeProto) -> bool:
 
 
 def _peaks(graph: onnx.ModelProto, tensors: Sequence[str], frames: Sequence[Picture]) -> list[npt.NDArray[np.float32]]:
-    """The largest value of each channel of each tensor."""
+    """The largest absolute value of each channel of each tensor."""
     if not tensors:
         return []
     session = showing(graph, list(tensors))
-    seen = [[values[0].max((1, 2)) for values in session.run(list(tensors), {"frames": frame[None]})] for frame in frames]
+    seen = [[np.abs(values[0]).max((1, 2)) for values in session.run(list(tensors), {"frames": frame[None]})] for frame in frames]
     return [np.max(channels, axis=0) for channels in zip(*seen, strict=True)]

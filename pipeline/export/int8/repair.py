@@ -26,7 +26,7 @@ from pipeline.export.int8.weights import Weights
 
 RANKED_ON = 32
 """Frames for the ranking of convolutions; each is run once for each of them."""
-NOISE_TO_SPARE = 0.7
+NOISE_TO_SPARE = 0.6
 """Of the noise at which verdicts would just agree: what a trial that was chosen among others may have."""
 LEAST_SHARE = 0.1
 """Less INT8 than that is not worth a second file."""

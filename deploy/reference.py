@@ -18,7 +18,7 @@ class Distribution(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    number: int = Field(ge=1, description="pictures behind it")
+    number: int = Field(ge=1, description="independent values behind it: groups of pictures, or parts")
     quantiles: tuple[FiniteFloat, ...] = Field(
         min_length=STEPS + 1,
         max_length=STEPS + 1,
@@ -33,10 +33,10 @@ class Distribution(BaseModel):
         return quantiles
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Distribution":
-        """Of N values, at least one."""
+    def of(cls, values: Sequence[float], number: int | None = None) -> "Distribution":
+        """Of N values, at least one; `number` where fewer of them are independent."""
         quantiles = np.quantile(np.asarray(values, float), np.linspace(0, 1, STEPS + 1))
-        return cls(number=len(values), quantiles=tuple(np.maximum.accumulate(quantiles).tolist()))
+        return cls(number=number or len(values), quantiles=tuple(np.maximum.accumulate(quantiles).tolist()))
 
     @property
     def quartiles(self) -> tuple[float, float, float]:
@@ -54,7 +54,6 @@ class GoodPictures(BaseModel):
 
     brightness: Distribution = Field(description="mean grey value, 0..255")
     sharpness: Distribution = Field(description="as deploy.sharpness measures it, in squared grey steps")
-    score: Distribution = Field(description="probability of a defect, by FP32")
 
 
 def light_and_focus(picture: Picture, spec: Preprocessing) -> tuple[float, float]:

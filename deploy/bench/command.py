@@ -103,8 +103,9 @@ def bench_source(
         is_live, pictures = camera.live, decoded(camera)
     if judge.note:
         say(judge.note)
+    load = os.getloadavg()[0]
     started = start([str(bundle), source, *(["--trust", trusted_key] if trusted_key else [])])
-    found = _measure(judge, source, is_live, pictures, seconds, started)
+    found = _measure(judge, source, is_live, pictures, seconds, started, load)
     _show(console, found)
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
@@ -113,8 +114,10 @@ def bench_source(
     return found
 
 
-def _measure(judge: Judge, source: str, is_live: bool, pictures: list[Picture], seconds: float, started: Started) -> Benched:
-    spec, load = judge.bundle.spec, os.getloadavg()[0]
+def _measure(
+    judge: Judge, source: str, is_live: bool, pictures: list[Picture], seconds: float, started: Started, load: float
+) -> Benched:
+    spec = judge.bundle.spec
     frames = np.stack([letterbox(picture, judge.preprocessing) for picture in pictures])
     open_again = partial(open_camera, source)
     slice_s = seconds * (1 - LIVE_SHARE if is_live else 1) / ROUNDS / (2 if is_live else 4)

@@ -70,8 +70,9 @@ class Socket:
     """Finds a webcam again: numbers are given anew at each plugging, and another webcam may have got this one's."""
 
     def __init__(self, webcam: str, system: Path = SYSTEM) -> None:
-        """`webcam`: as for `number_of`; one that is given as a path is found by that, in whatever socket it is."""
-        self._webcam = webcam
+        """`webcam`: as for `number_of`; one that is given as a lasting path is found by that, in whatever socket it is."""
+        node = re.fullmatch(r"/dev/video(\d+)", webcam)
+        self._webcam = node[1] if node else webcam
         self._system = system
         self._place: tuple[str, ...] | None = None
 

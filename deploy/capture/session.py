@@ -61,12 +61,12 @@ def run_capture(settings: Settings, console: Console) -> None:
         stopping = stack.enter_context(stop_on_signal())
         interface: Interface
         try:
-            with ExitStack() as shown:
+            with ExitStack() as opened:
                 if wants_window:
                     interface = screen = Screen(keys)
-                    shown.callback(screen.close)
+                    opened.callback(screen.close)
                 else:
-                    interface = shown.enter_context(Terminal(sys.stdin.fileno(), console))
+                    interface = opened.enter_context(Terminal(sys.stdin.fileno(), console))
                 label(InHand(camera), labelling, keys, interface, stopping.is_set)
         finally:
             console.print(labelling.summary(), highlight=False, markup=False, soft_wrap=True)

@@ -1,7 +1,7 @@
 """What befalls the station, one line per event on stderr, for a journal or a log collector. Never with a password.
 
 Events: started, ready, not_ready, recording, not_recording, saving_pictures, not_saving_pictures, camera, faults, bundle,
-incomplete, stopped, failed.
+engine, drift, incomplete, stopped, failed.
 """
 
 import json

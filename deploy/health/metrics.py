@@ -16,6 +16,8 @@ from deploy.cameras.state import State
 from deploy.errors import StationError
 from deploy.health.snapshot import Snapshot
 
+AT_ONCE = 8
+"""More connections are closed at once: each is a thread and two files of a process that must not run out of them."""
 QUANTILES = {"p50": "0.5", "p99": "0.99"}
 
 
@@ -121,6 +123,21 @@ def _cameras(now: Snapshot) -> Iterator[Metric]:
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
+    def __init__(self, *words: Any) -> None:
+        self._free = threading.Semaphore(AT_ONCE)
+        super().__init__(*words)
+
+    def verify_request(self, *_: Any) -> bool:
+        """Is there a thread left for who asks?"""
+        return self._free.acquire(blocking=False)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """As the base class does."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
     def server_bind(self) -> None:
         """As the base classes do, but without asking a name server for this machine's name: a line may have none, for 30 s."""
         socketserver.TCPServer.server_bind(self)
@@ -136,7 +153,7 @@ class _Server6(_Server):
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = 5
+    timeout = 1
     """Who connects and says nothing holds a thread no longer than this."""
 
     def log_message(self, *_: Any) -> None:

@@ -5,14 +5,22 @@ import socket
 from contextlib import suppress
 
 
-def notify(*words: str) -> None:
-    """Send assignments such as `READY=1` or `STATUS=…`; never waits, and never raises."""
+def notify(*words: str) -> bool:
+    """Send assignments such as `READY=1` or `STATUS=…`; never waits, and never raises.
+
+    False where the service manager did not take them; it may later.
+    """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
-        return
+        return True
+    if address[0] == "@":
+        address = "\0" + address[1:]
+    said = "\n".join(word.replace("\n", " ") for word in words).encode(errors="replace")
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.setblocking(False)
-        manager.sendto("\n".join(word.replace("\n", " ") for word in words).encode(), address.replace("@", "\0", 1))
+        manager.sendto(said, address)
+        return True
+    return False
 
 
 def watchdog_s() -> float | None:

@@ -29,20 +29,23 @@ class Pulse:
         self._told: dict[str, str | None] = {}
         self._faults = 0
         self._due = self._faults_due = self._sign_due = 0.0
-        self._sign_every_s = (watchdog_s() or 0.0) / 2
+        self._watchdog_s = watchdog_s() or 0.0
+        self._unsaid: tuple[str, ...] = ()
 
     def tick(self) -> None:
         """A sign of life while the loop makes progress, and a line for what changed."""
         now = time.monotonic()
-        if self._sign_every_s and now >= self._sign_due and self._running.stuck_s() < self._sign_every_s:
-            self._sign_due = now + self._sign_every_s
-            notify("WATCHDOG=1")
+        is_due = self._watchdog_s and now >= self._sign_due and self._running.stuck_s() < self._watchdog_s / 2
+        if is_due and notify("WATCHDOG=1"):
+            self._sign_due = now + self._watchdog_s / 3
         if now < self._due:
             return
         self._due = now + EVERY_S
         complaint, store = self._running.complaint(), self._running.store
         if self._is_news("ready", complaint):
-            notify("READY=1", "STATUS=ready" if complaint is None else f"STATUS=not ready: {complaint}")
+            self._unsaid = "READY=1", "STATUS=ready" if complaint is None else f"STATUS=not ready: {complaint}"
+        if self._unsaid and notify(*self._unsaid):
+            self._unsaid = ()
         self._is_news("recording", store.trouble)
         self._is_news("saving_pictures", store.picture_trouble)
         faults, last = self._running.tally.faults, self._running.tally.last_fault

@@ -101,7 +101,7 @@ class Running:
     """What decides now."""
     stuck_s: Callable[[], float]
     """How many seconds the loop has been busy with one frame; 0 while it waits for one."""
-    drift: Callable[[], tuple[Figure, ...]] = tuple
+    drift: Callable[[], tuple[Figure, ...]]
     started: str = field(default_factory=now_utc)
     began_at: float = field(default_factory=time.monotonic)
 
@@ -127,7 +127,7 @@ class Running:
             session=self.session(),
             parts={verdict.value: count for verdict, count in tally.verdicts.items()},
             faults=tally.faults,
-            latency_ms={"p50": tally.latency_ms(50), "p99": tally.latency_ms(99)},
+            latency_ms=tally.latency_ms(),
             cameras=tuple(_camera(*pair, tally) for pair in zip(self.watches, self.cameras, strict=True)),
             record=_record(self.store),
             drift=self.drift(),

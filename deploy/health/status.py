@@ -26,15 +26,23 @@ OLD_S = 10.0
 
 @contextmanager
 def status_kept(folder: Path, snapshot: Callable[[], Snapshot]) -> Iterator[None]:
-    """Write the file now and then meanwhile, on a thread of its own, since a disk may hang; a disk that refuses is no matter."""
+    """Write the file now and then meanwhile, on a thread of its own, since a disk may hang.
+
+    Whatever keeps it from being written is no matter. One that is left says that its inspector was killed.
+    """
     file, closing = folder / NAME, threading.Event()
 
     def keep() -> None:
-        while True:
-            with suppress(OSError, MemoryError):
+        forget()
+        while not closing.is_set():
+            with suppress(Exception):
                 write_whole(file, json.dumps(asdict(snapshot()), indent=2) + "\n")
-            if closing.wait(EVERY_S):
-                return
+            closing.wait(EVERY_S)
+        forget()  # here, after the last write, however long that took
+
+    def forget() -> None:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
 
     thread = threading.Thread(target=keep, name="status", daemon=True)
     thread.start()
@@ -43,8 +51,6 @@ def status_kept(folder: Path, snapshot: Callable[[], Snapshot]) -> Iterator[None
     finally:
         closing.set()
         thread.join(2)
-        with suppress(OSError):
-            file.unlink()  # one that is left says that its inspector was killed
 
 
 def read_status(folder: Path) -> dict[str, Any]:
@@ -62,13 +68,12 @@ def read_status(folder: Path) -> dict[str, Any]:
         return {"running": False, "ready": False, "complaint": f"{error}{killed}"}
     who = f"{folder}: the inspector (process {process})"
     complaint = f"{who} has not told its status yet; it is starting, or its disk takes nothing"
-    if found.get("process") == process:
+    with suppress(KeyError, TypeError, ValueError):  # not what we write
         age_s = time.monotonic() - float(found["monotonic_s"])
-        if age_s <= OLD_S:
+        if found["process"] == process and 0 <= age_s <= OLD_S and "ready" in found:
             return {"running": True, **found}
-        complaint = (
-            f"{folder}: the inspector (process {process}) has told nothing for {age_s:.0f} s; it hangs, or its disk is full"
-        )
+        if found["process"] == process and age_s > OLD_S:
+            complaint = f"{who} has told nothing for {age_s:.0f} s; it hangs, or its disk is full"
     return {"running": True, "ready": False, "complaint": complaint}
 
 
@@ -76,27 +81,34 @@ def show_status(folder: Path, as_json: bool, console: Console) -> bool:
     """Print how the inspector that records into `folder` fares; is it ready?"""
     status = read_status(folder)
     if as_json:
-        console.print_json(data=status)
+        console.print_json(data=status, ensure_ascii=True)
         return bool(status["ready"])
-    if "session" not in status:
+    if status.keys() == {"running", "ready", "complaint"}:
         raise StationError(status["complaint"])
-    for line in _lines(status):
+    try:
+        lines, table = list(_lines(status)), _camera_table(status["cameras"])
+    except (KeyError, TypeError) as error:
+        raise StationError(f"{folder}: the inspector that runs here is of another version; start it again") from error
+    for line in lines:
+        line = line.encode(errors="replace").decode()  # the name of a file need not be text
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(_camera_table(status["cameras"]))
+    console.print(table)
     return bool(status["ready"])
 
 
 def _lines(status: dict[str, Any]) -> Iterator[str]:
     session, latency, record = status["session"], status["latency_ms"], status["record"]
     yield "READY" if status["ready"] else f"NOT READY: {status['complaint']}"
-    for trouble in ("trouble", "picture_trouble"):
-        if record[trouble]:
-            yield f"NOT RECORDING: {record[trouble]}"
+    if record["trouble"]:
+        yield f"NOT RECORDING: {record['trouble']}"
+    if record["picture_trouble"]:
+        yield f"NOT SAVING PICTURES: {record['picture_trouble']}"
     yield f"{session['bundle']} version {session['version']} ({session['precision']} on {session['engine']})"
     yield f"since {status['started']} ({status['up_s'] / 3600:.1f} h)"
     yield f"parts {sum(status['parts'].values())}: " + ", ".join(f"{name} {count}" for name, count in status["parts"].items())
+    yield f"faults {status['faults']}"
     if latency["p50"] is not None:
-        yield f"capture to decision {latency['p50']:.1f} ms (p50), {latency['p99']:.1f} ms (p99); faults {status['faults']}"
+        yield f"capture to decision {latency['p50']:.1f} ms (p50), {latency['p99']:.1f} ms (p99)"
     for figure in (Figure(**one) for one in status["drift"]):
         if figure.drifts:
             yield f"DRIFT: {figure.sentence()}"

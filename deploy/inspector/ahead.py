@@ -25,6 +25,13 @@ class Prepared(Frame):
     ahead: dict[str, Ahead]
 
 
+def plain(frame: Frame | None) -> Frame | None:
+    """The frame without what was made of it: whoever holds it for long would hold that, too, and its judge's engine."""
+    if not isinstance(frame, Prepared):
+        return frame
+    return Frame(frame.picture, frame.captured_at, frame.sequence, frame.name)
+
+
 def ahead_of(frame: Frame, region: str, judge: Judge) -> Ahead | None:
     """What was made of this frame for this region and judge, if it was."""
     return frame.ahead.get(region) if isinstance(frame, Prepared) and frame.judge is judge else None

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 
 from deploy.files import write_whole
-from deploy.inspector.drift_baseline import NAME, Baseline, read_baselines
+from deploy.inspector.drift_baseline import NAME, Baseline, Baselines, read_baselines
 from deploy.inspector.drift_window import DriftWindow, Figure, State
 from deploy.inspector.judge import Judge
 from deploy.inspector.locate import Box, Sighting, cut
@@ -32,6 +32,8 @@ LOOK_S = 1.0
 KEEP_S = 60.0
 """How often the disk takes what was learned meanwhile."""
 NO_REFERENCE = "brightness and sharpness are not watched: the bundle has no reference; export it again"
+END_S = 1.0
+"""How long each of two writes may take at the end."""
 CORNER = Sighting(Box(0, 0, 1, 1), Box(0, 0, 1, 1), whole=True)
 
 
@@ -71,10 +73,11 @@ class Drift:
             for camera, regions in cameras
             for region in regions
         }
-        self._baselines = read_baselines(folder)
+        self._baselines, trouble = read_baselines(folder)
         self._has_learned = False
+        self._keeping = threading.Thread(target=self._keep, name="drift", daemon=True)
         self._judge: Judge | None = None
-        self._news: list[str] = []
+        self._news = [trouble] if trouble and self._places else []
         self._figures: tuple[Figure, ...] = ()
         self._look_due, self._keep_due = 0.0, time.monotonic() + KEEP_S
         self._lock = threading.Lock()
@@ -110,8 +113,9 @@ class Drift:
         drifted = {(one.camera, one.region, one.quantity) for one in self._figures if one.state is State.DRIFTING}
         with self._lock:
             reference = self._judge.bundle.spec.reference
-            self._figures = tuple(figure for place in self._places.values() for figure in place.window.figures(reference))
+            windows = [place.window.frozen() for place in self._places.values()]
             news, self._news = self._news, []
+        self._figures = tuple(figure for window in windows for figure in window.figures(reference))
         for one in self._figures:
             has_drifted = (one.camera, one.region, one.quantity) in drifted
             if one.state is (State.STEADY if has_drifted else State.DRIFTING):
@@ -120,23 +124,34 @@ class Drift:
             self._tell(sentence)
         if now >= self._keep_due:
             self._keep_due = now + KEEP_S
-            self._keep()
+            self._keep_beside()
 
     def close(self) -> None:
         """Look for the last time, and keep what was learned. Nobody adds any more."""
         self._look_due = 0.0
         self.look()
-        self._keep()
+        for _ in range(2):  # the first one may have begun before the last part
+            self._keep_beside().join(END_S)
+
+    def _keep_beside(self) -> threading.Thread:
+        """On a thread of its own, since a disk may hang."""
+        if not self._keeping.is_alive():
+            self._keeping = threading.Thread(target=self._keep, name="drift", daemon=True)
+            self._keeping.start()
+        return self._keeping
 
     def _keep(self) -> None:
         with self._lock:
             if not self._has_learned:
                 return
-            text = self._baselines.model_dump_json() + "\n"
             self._has_learned = False
+            bundles = {
+                bundle: {name: one.model_copy(update={"scores": one.scores.copy()}) for name, one in known.items()}
+                for bundle, known in self._baselines.bundles.items()
+            }
         try:
-            write_whole(self._folder / NAME, text)
-        except OSError:  # a full disk, say: later
+            write_whole(self._folder / NAME, Baselines(bundles=bundles).model_dump_json() + "\n")
+        except (OSError, MemoryError):  # a full disk, say: later
             self._has_learned = True
 
     def _begin(self, judge: Judge) -> None:

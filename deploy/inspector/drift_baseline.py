@@ -4,10 +4,10 @@ A dataset cannot tell: a third or a half of its parts are defective, of a line's
 are compared with the line itself, as it was when the bundle was put to work and people were looking.
 """
 
-from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 NAME = "baseline.json"
 BUNDLES_KEPT = 10
@@ -20,7 +20,15 @@ class Baseline(BaseModel):
 
     is_complete: bool = False
     not_good: int = Field(0, ge=0, description="parts with the verdict DEFECTIVE or REVIEW")
-    scores: list[float] = Field([], description="probability of a defect, of each part")
+    scores: list[Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]] = Field(
+        [], description="probability of a defect, of each part"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Baseline":
+        if self.not_good > len(self.scores) or (self.is_complete and not self.scores):
+            raise ValueError("the counts contradict each other")
+        return self
 
     def add(self, score: float, is_good: bool, enough: int) -> None:
         """Take in a part; `enough` of them complete it."""
@@ -44,8 +52,14 @@ class Baselines(BaseModel):
         return mine
 
 
-def read_baselines(folder: Path) -> Baselines:
-    """What was learned so far; nothing where there is no file, or none that we wrote."""
-    with suppress(OSError, ValidationError):
-        return Baselines.model_validate_json((folder / NAME).read_bytes())
-    return Baselines()
+def read_baselines(folder: Path) -> tuple[Baselines, str | None]:
+    """What was learned so far, nothing where there is no file; with why a file that is there cannot be used."""
+    try:
+        return Baselines.model_validate_json((folder / NAME).read_bytes()), None
+    except FileNotFoundError:
+        return Baselines(), None
+    except OSError as error:
+        why = error.strerror
+    except ValidationError as error:
+        why = error.errors()[0]["msg"]
+    return Baselines(), f"{NAME} cannot be used ({why}): what is usual on this line is learned anew"

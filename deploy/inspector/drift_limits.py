@@ -1,12 +1,12 @@
 """When a window of parts differs from what is expected by more than matters.
 
-Parts of a line follow each other: 500 of them may tell no more than a dozen independent ones would. A test's p-value takes them
-for independent and calls every mood of the light a change; so does a population stability index (PSI) over many bins, because a
-window of minutes never fills the range of weeks. What counts here is only how much of the window lies beyond the range that is
-expected. Its fences are those of a box plot, but further out: 2.5 interquartile ranges from the quartiles (4 standard deviations
-of a normal distribution), and further still where few pictures are behind them. The PSI of the three bins below, within and above
-says how much that is, on the scale that is usual for it: from 0.1 it begins to matter, above 0.25 something has changed. A window
-that fills only a part of the range is no drift.
+Parts of a line follow each other: 500 of them may tell no more than a dozen independent ones would. A test's p-value takes
+them for independent and calls every mood of the light a change; so does a population stability index (PSI) over many bins,
+because a window of minutes never fills the range of weeks. What counts here is only how much of the window lies beyond the
+range that is expected. Its fences are those of a box plot, but further out: 2.5 interquartile ranges from the quartiles (4
+standard deviations of a normal distribution), and further still where few independent pictures are behind them. The PSI of the
+three bins below, within and above says how much that is, on the scale that is usual for it: from 0.1 it begins to matter,
+above 0.25 something has changed. A window that fills only a part of the range is no drift.
 
 Measured on 400 simulated lines of 6000 parts each that follow an autoregression of 0.98 from part to part, windows of 500: false
 alarms on none of them with a reference of 50 pictures, on less than 1 % with 30 or with a baseline learned on the line.

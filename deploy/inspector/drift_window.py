@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from enum import Enum
 
@@ -71,10 +72,10 @@ class DriftWindow:
         self._states: dict[str, State] = {}
 
     def begin(self, baseline: Baseline) -> None:
-        """Another bundle decides: scores and verdicts begin anew. Light and focus are what they were."""
+        """Another bundle decides: scores and verdicts begin anew. Light and focus, and alarms about them, are what they were."""
         self._score.clear()
         self._not_good.clear()
-        self._states.clear()
+        self._states = {name: self._states[name] for name in ("brightness", "sharpness") if name in self._states}
         self.baseline = baseline
         self._usual = Distribution.of(baseline.scores) if baseline.is_complete else None
 
@@ -98,6 +99,13 @@ class DriftWindow:
             f"learned from {parts} parts what is usual at {' '.join((self.camera, self.region)).strip() or 'the camera'}: "
             f"median score {self._usual.quartiles[1]:.3g}, defect rate {self.baseline.not_good / parts:.3g}"
         )
+
+    def frozen(self) -> "DriftWindow":
+        """As it is now, to be compared while more parts come here; what state each quantity is in is kept for both."""
+        now = copy(self)
+        now._brightness, now._sharpness, now._score = self._brightness.copy(), self._sharpness.copy(), self._score.copy()
+        now._not_good = self._not_good.copy()
+        return now
 
     def figures(self, reference: GoodPictures | None) -> list[Figure]:
         """Everything that is watched here; without a reference, brightness and sharpness are not."""

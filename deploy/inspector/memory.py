@@ -4,6 +4,7 @@ import ctypes
 import time
 from contextlib import suppress
 
+C_LIBRARY = ctypes.CDLL(None)
 EVERY_S = 10.0
 """Each time takes some milliseconds, in which a thread that asks for memory may wait."""
 
@@ -23,5 +24,5 @@ class Memory:
 
 def give_back() -> None:
     """Return free pages of all threads to the system; nothing where the C library is not glibc and cannot."""
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
+    with suppress(AttributeError):
+        C_LIBRARY.malloc_trim(0)

@@ -26,7 +26,7 @@ def counters(tally: Tally) -> Text:
     line = Text(f"parts {tally.parts}")
     for verdict, count in tally.verdicts.items():
         line.append("  ").append(f"{verdict.value} {count}", STYLES[verdict] if count else "dim")
-    latency = tally.latency_ms(50)
+    latency = tally.latency_ms()["p50"]
     line.append(f"  frames {tally.frames_seen} (+{tally.frames_dropped} dropped)")
     line.append("" if latency is None else f"  {latency:.0f} ms", "dim")
     if tally.complaint:
@@ -65,7 +65,7 @@ def summary(tally: Tally, session: Session, store: Store, ended_by: str, films_d
         "faults": tally.faults,
         "frames_seen": tally.frames_seen,
         "frames_dropped": tally.frames_dropped,
-        "latency_ms": {"p50": tally.latency_ms(50), "p99": tally.latency_ms(99)},
+        "latency_ms": tally.latency_ms(),
         "cameras": {name: asdict(account) for name, account in tally.cameras.items()},
         "ended_by": ended_by,
         "session": asdict(session),
@@ -92,7 +92,7 @@ def leave_record(out: Path, tally: Tally, session: Session, store: Store, ended_
 def conclude(console: Console, out: Path, tally: Tally, store: Store, complaints: list[str]) -> None:
     """Print the closing table, and what is missing in the record."""
     console.print(closing_table(tally))
-    p50, p99 = tally.latency_ms(50), tally.latency_ms(99)
+    p50, p99 = tally.latency_ms().values()
     console.print(f"frames {tally.frames_seen}, dropped {tally.frames_dropped}, faults {tally.faults}", highlight=False)
     if p50 is not None and p99 is not None:
         console.print(f"capture to decision {p50:.1f} ms (p50), {p99:.1f} ms (p99)", highlight=False)

@@ -6,6 +6,7 @@ to anyone.
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 from deploy.errors import StationError
 
 NAME = "inspector.pid"
+PATIENCE_S = 1.0
+"""Who asks whether an inspector runs holds the lock for a moment."""
 
 
 @contextmanager
@@ -22,7 +25,7 @@ def announced(folder: Path) -> Iterator[None]:
     descriptor = None
     with suppress(OSError):
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor)
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
     try:
@@ -32,6 +35,18 @@ def announced(folder: Path) -> Iterator[None]:
             with suppress(OSError):
                 file.unlink()
             os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Raises BlockingIOError where another inspector holds it."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.01)
 
 
 def running(folder: Path) -> int:

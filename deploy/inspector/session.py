@@ -91,6 +91,8 @@ def run_session(settings: Settings, console: Console) -> bool:
         stack.callback(work.end)
         running = Running(tally, store, cameras, watches, lambda: describe(reloading.judge, sources), work.stuck_s, drift.figures)
         pulse = stack.enter_context(health_told(running, out, settings.health))
+        if judge.note:
+            log_event("engine", message=judge.note)
         memory = Memory()
         work.start()
         while not work.done.wait(0 if gallery.window else TICK_S) or (gallery.is_behind and not stopping):

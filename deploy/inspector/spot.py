@@ -71,8 +71,8 @@ class Spot:
         sightings = self._locator.find(picture)
         followed = self._followed = self._tracker.follow(frame.sequence, picture, sightings)
         for part in followed.parts:  # before anything can fail: what is followed has a verdict to come
-            self._parts.setdefault(part, PartSoFar(part, judge.thresholds))
             self._seen_at[part] = frame.captured_at
+            self._parts.setdefault(part, PartSoFar(part, judge.thresholds))
         letterboxed = ahead.letterboxed if ahead else None
         answers = [_ask(judge, picture, letterboxed, frame.name, sighting) for sighting in sightings]
         latency_ms = round((time.monotonic() - frame.captured_at) * 1000, 2)
@@ -107,7 +107,8 @@ class Spot:
             so_far.add(view)
             return [so_far.result()]
         for part in followed.parts:
-            self._parts[part].add(view)
+            if part in self._parts:
+                self._parts[part].add(view)
         return self._leave(followed.left)
 
     def end(self, lost: str | None = None) -> list[PartResult]:
@@ -115,14 +116,16 @@ class Spot:
         return self._leave(self._tracker.end(), lost if self._limits else None)
 
     def _leave(self, left: Sequence[Left], missed: str | None = None) -> list[PartResult]:
-        finished = []
-        for one in left:
-            so_far, seen_at = self._parts.pop(one.part), self._seen_at.pop(one.part)
-            reloaded = RELOADED if one.part in self._mixed else None
-            if one.counts:
-                finished.append(so_far.result(missed or reloaded or self._too_late(one.part, seen_at)))
+        known = [one for one in left if one.part in self._parts]
+        finished = [self._result(one.part, missed) for one in known if one.counts]
+        for one in known:  # only now: where there is no memory for a result, none of them is forgotten
+            del self._parts[one.part], self._seen_at[one.part]
             self._mixed.discard(one.part)
         return finished
+
+    def _result(self, part: int, missed: str | None) -> PartResult:
+        reloaded = RELOADED if part in self._mixed else None
+        return self._parts[part].result(missed or reloaded or self._too_late(part, self._seen_at[part]))
 
     def _too_late(self, part: int, seen_at: float) -> str | None:
         """A part that is gone is found gone only in a later frame: its deadline counts from when it was last seen."""

@@ -1,6 +1,7 @@
 """Running counts of a session: what the terminal shows and `summary.json` keeps."""
 
 import threading
+import time
 from collections import Counter, deque
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from deploy.verdict import Verdict
 
 LATENCIES_KEPT = 10_000
 """Frames over which latencies are ranked: some minutes of a camera, and a bound on memory that holds for months."""
+BAD_S = 1.0
+"""Frames may be faults for so long before it is a complaint: one that is torn or late is none."""
 
 
 @dataclass
@@ -41,6 +44,8 @@ class Tally:
         self.drift: list[str] = []
         """What is no longer as it was."""
         self._complaints: dict[str, str] = {}
+        self._bad: dict[str, float] = {}
+        """Since when a camera's frames are faults only, in time.monotonic() seconds."""
         self._latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._lock = threading.Lock()
 
@@ -57,12 +62,21 @@ class Tally:
                 self.faults += len(step.faults)
                 self.last_fault = step.faults[-1].message if step.faults else self.last_fault
                 self.verdicts.update(part.verdict for part in step.parts)
-            if turn.outage is not None:
-                self._complaints[turn.camera] = f"{turn.camera}: {turn.outage.message}" if turn.camera else turn.outage.message
-            else:
-                self._complaints.pop(turn.camera, None)
+            self._complain(turn)
             if turn.latency_ms is not None:
                 self._latencies_ms.append(turn.latency_ms)
+
+    def _complain(self, turn: Turn) -> None:
+        if turn.judged:
+            self._complaints.pop(turn.camera, None)
+            self._bad.pop(turn.camera, None)
+            return
+        why = turn.outage.message if turn.outage else None
+        if why is None and turn.faulted:
+            since = self._bad.setdefault(turn.camera, time.monotonic())
+            why = self.last_fault if time.monotonic() - since > BAD_S else None
+        if why is not None:
+            self._complaints[turn.camera] = f"{turn.camera}: {why}" if turn.camera else why
 
     def close(self, camera: str, captured: int, last: int) -> None:
         """The camera is closed: frames after number `last` were captured, and nobody looked at them."""
@@ -81,12 +95,12 @@ class Tally:
 
     @property
     def complaint(self) -> str | None:
-        """What keeps a camera from delivering now."""
+        """What keeps a camera's parts from getting verdicts now."""
         with self._lock:
             return next(iter(self._complaints.values()), None)
 
     def lost(self) -> list[str]:
-        """The cameras that do not deliver now."""
+        """The cameras whose parts get no verdicts now."""
         with self._lock:
             return list(self._complaints)
 
@@ -95,8 +109,11 @@ class Tally:
         """Parts that were given a verdict."""
         return self.verdicts.total()
 
-    def latency_ms(self, percent: float) -> float | None:
-        """A percentile of capture to decision, over the last LATENCIES_KEPT frames; None before the first."""
+    def latency_ms(self) -> dict[str, float | None]:
+        """`p50` and `p99` of capture to decision, over the last LATENCIES_KEPT frames; None before the first."""
         with self._lock:
             latencies = list(self._latencies_ms)
-        return round(float(np.percentile(latencies, percent)), 2) if latencies else None
+        if not latencies:
+            return {"p50": None, "p99": None}
+        p50, p99 = (round(float(found), 2) for found in np.percentile(latencies, (50, 99)))
+        return {"p50": p50, "p99": p99}

@@ -16,6 +16,7 @@ from deploy.inspector.step import Fault, Step
 
 News = Frame | Unreadable | CameraError
 """What a camera brought: a frame, one that cannot be read, or why it brings none."""
+HANGS = "the engine hangs, or what its answer is handed to"
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,10 @@ class Watch:
         return self._lost("stale" if isinstance(news, StaleFrame) else "camera", str(news), judge)
 
     def hangs(self, news: News, seconds: float, judge: Judge) -> Turn:
-        """The engine has not answered so far. For a thread other than that which waits for it in `turn`; counts no frame."""
+        """It is not done so far. For a thread other than that which waits for it in `turn`; counts no frame."""
         sequence = None if isinstance(news, CameraError) else news.sequence
-        fault = self._fault("engine", f"{self.name_of(news)} has been judged for {seconds:.1f} s: the engine hangs", sequence)
+        message = f"{self.name_of(news)} has been judged or handed over for {seconds:.1f} s: {HANGS}"
+        fault = self._fault("engine", message, sequence)
         return replace(self._turn(judge, self._with({}, [fault], None, 0)), outage=fault)
 
     def name_of(self, news: News) -> str:

@@ -25,10 +25,10 @@ class Store:
     """Takes rows and pictures from the loop; views and pictures may be dropped, parts and faults wait until the disk takes them.
 
     None of it blocks the loop. With a `policy`, pictures go to the folder `pictures` beside the file. Beyond `quota_bytes` in
-    the file its oldest rows make room. Raises StationError when
-    the file cannot be opened, is of a newer inspector, or another process records into its folder. A disk that is only full or
-    a database that is only locked is waited for; that and later trouble is in `trouble`, `picture_trouble` and the counts, and
-    does not raise. What befell the record is in its table `events`.
+    the file its oldest rows make room. Raises StationError when the file cannot be opened, is of a newer inspector, or another
+    process records into its folder. A disk that is only full or a database that is only locked is waited for; that and later
+    trouble is in `trouble`, `picture_trouble` and the counts, and does not raise. What befell the record is in its table
+    `events`.
     """
 
     def __init__(self, path: Path, session: Session, policy: Policy | None = None, quota_bytes: int = QUOTA_BYTES) -> None:
@@ -67,12 +67,13 @@ class Store:
             views = [view_row(seen, place, load, at, step.latency_ms) for seen in step.seen if seen.sighting.whole]
             rows = [part_row(part, waiting.number(), place, load, step.latency_ms) for part in step.parts]
             rows += [fault_row(fault, waiting.number(), place) for fault in step.faults]
-            shots = self._choice.choose(step, place, rows, at) if self._choice else []
+            shots, missed = self._choice.choose(step, place, rows, at) if self._choice else ([], 0)
             if step.recovered is not None:
                 number = waiting.number()
                 rows.append(fault_row(step.recovered, number, place, ended=number))
             if views or rows or shots:
                 waiting.add(views, rows, shots)
+            waiting.count(pictures_dropped=missed)
             return waiting.records
 
     def lose(self, step: Step) -> None:

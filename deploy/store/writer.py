@@ -12,7 +12,7 @@ from typing import TypeVar
 from deploy.errors import StationError
 from deploy.inspector.part import now_utc
 from deploy.store.album import Album
-from deploy.store.retention import make_room
+from deploy.store.retention import Retention
 from deploy.store.rows import END_OF_FAULT, INSERT, Kept, Row
 from deploy.store.schema import connect, migrate, transaction
 from deploy.store.waiting import Waiting
@@ -48,6 +48,7 @@ class Writer:
         self._is_album_right = False
         self._source = source
         self._quota_bytes = quota_bytes
+        self._retention = Retention(quota_bytes)
         self._started = now_utc()
         self._loads_written = 0
         self._database: sqlite3.Connection | None = None
@@ -100,7 +101,7 @@ class Writer:
                 raise OSError("the file was taken away; a new one is begun")
             assert self._database is not None
             self._write_rows(self._database, is_last)
-            make_room(self._database, self._quota_bytes)
+            self._retention.make_room(self._database)
             if self._album is not None:
                 self._save_pictures(self._database, self._album, until)
         except Exception as error:  # whatever it is, such as no memory: this thread outlives it, and tries again
@@ -120,6 +121,7 @@ class Writer:
             raise
         self._database = database
         self._inode = self._path.stat().st_ino
+        self._retention = Retention(self._quota_bytes)
         self._is_album_right = False
         for note in notes:
             self._waiting.note("start", note)

@@ -95,7 +95,7 @@ def export_run(
     _check_fp32(lab.test.scores, run, torch_scores)
     golden = _golden(lab.test, spec)
     if (reference := good_pictures((lab.validation, lab.test), spec)) is None:
-        say(f"a station cannot watch light and focus: fewer than {LEAST} good pictures are held out", style="yellow")
+        say(f"a station cannot watch light and focus: fewer than {LEAST} groups of good pictures are held out", style="yellow")
     models: dict[str, ModelFile] = {}
     left_out: dict[str, LeftOut] = {}
     _add("fp32", lab, golden, models, left_out)

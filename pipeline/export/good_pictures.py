@@ -7,26 +7,17 @@ from deploy.reference import Distribution, GoodPictures, light_and_focus
 from pipeline.export.gate import Reference
 
 LEAST = 30
-"""Quartiles of fewer pictures say nothing that an alarm could stand on."""
+"""Quartiles of fewer groups say nothing that an alarm could stand on: the pictures of one group are alike."""
 
 
 def good_pictures(held_out: Sequence[Reference], spec: Preprocessing) -> GoodPictures | None:
-    """Light, focus and scores of the good pictures of the held-out splits; None where there are fewer than LEAST.
+    """Light and focus of the good pictures of the held-out splits; None where they are of fewer than LEAST groups.
 
-    Validation and test groups together: nothing is chosen by them here, and the more pictures, the narrower a station can watch.
+    Validation and test groups together: nothing is chosen by them here, and the more groups, the narrower a station can watch.
     """
-    good = [
-        (sample.file, score)
-        for split in held_out
-        for sample, score in zip(split.samples, split.scores.tolist(), strict=True)
-        if sample.label == "good"
-    ]
-    if len(good) < LEAST:
+    good = [sample for split in held_out for sample in split.samples if sample.label == "good"]
+    groups = len({sample.group for sample in good})
+    if groups < LEAST:
         return None
-    looks = [light_and_focus(read_picture(file), spec) for file, _ in good]
-    brightness, sharpness = zip(*looks, strict=True)
-    return GoodPictures(
-        brightness=Distribution.of(brightness),
-        sharpness=Distribution.of(sharpness),
-        score=Distribution.of([score for _, score in good]),
-    )
+    brightness, sharpness = zip(*(light_and_focus(read_picture(sample.file), spec) for sample in good), strict=True)
+    return GoodPictures(brightness=Distribution.of(brightness, groups), sharpness=Distribution.of(sharpness, groups))

@@ -222,6 +222,13 @@ def test_the_method_with_less_noise_goes_on() -> None:
     assert (best.ranges, len(best.in_float)) == ("two", 7)
 
 
+def test_a_method_that_holds_goes_on_before_one_with_less_noise() -> None:
+    found = Stub(lambda method, count: method == "one" and count >= 3)
+    best = found.run(found.ranking)
+    assert best is not None
+    assert (best.ranges, len(best.in_float)) == ("one", 3)
+
+
 def test_of_equal_shares_the_one_with_less_noise_is_best() -> None:
     found = Stub(lambda method, count: True)
     trials = [found.attempt("ranges", method, found.names[:3]) for method in ("one", "two")]

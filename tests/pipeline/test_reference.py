@@ -18,15 +18,16 @@ from pipeline.export.good_pictures import LEAST, good_pictures
 SPEC = Preprocessing(height=64, width=64, pad_bgr=(255, 255, 255))
 
 
-def split(folder: Path, good: int, defective: int, grey: int) -> Reference:
-    """Good pictures of one grey, with a score of 0.1; defective ones are white, with 0.9."""
+def split(folder: Path, good: int, defective: int, grey: int, per_group: int = 1) -> Reference:
+    """Good pictures of one grey, with a score of 0.1; defective ones are white, with 0.9. `per_group` of them are alike."""
     folder.mkdir()
     samples, scores = [], []
     for number in range(good + defective):
         is_good = number < good
         picture = np.full((40, 160, 3), grey if is_good else 255, np.uint8)
         assert cv2.imwrite(str(folder / f"{number}.png"), picture)
-        samples.append(Sample(str(folder), f"{number}.png", "good" if is_good else "defective", group=f"g{number}"))
+        group = f"{folder.name}-{number // per_group}"
+        samples.append(Sample(str(folder), f"{number}.png", "good" if is_good else "defective", group=group))
         scores.append(0.1 if is_good else 0.9)
     return Reference(samples, np.array(scores), Derived(Thresholds(accept=0.3, reject=0.6), ()), 1.0, None, 0.1)
 
@@ -35,17 +36,23 @@ def test_good_pictures_of_both_held_out_splits(tmp_path: Path) -> None:
     held_out = split(tmp_path / "validation", 18, 10, grey=90), split(tmp_path / "test", 18, 10, grey=110)
     found = good_pictures(held_out, SPEC)
     assert found is not None
-    assert found.brightness.number == found.sharpness.number == found.score.number == 36
+    assert found.brightness.number == found.sharpness.number == 36
     assert found.brightness.quantiles[0] == pytest.approx(90)
     assert found.brightness.quantiles[-1] == pytest.approx(110), "neither defective pictures nor bars"
     assert found.brightness.quartiles == pytest.approx((90, 100, 110))
     assert found.sharpness.quantiles[-1] == 0
-    assert found.score.quartiles == pytest.approx((0.1, 0.1, 0.1))
     assert GoodPictures.model_validate_json(found.model_dump_json()) == found
 
 
 def test_too_few_good_pictures_are_no_reference(tmp_path: Path) -> None:
     assert good_pictures([split(tmp_path / "test", LEAST - 1, 40, grey=90)], SPEC) is None
+
+
+def test_pictures_of_one_group_are_one_witness(tmp_path: Path) -> None:
+    assert good_pictures([split(tmp_path / "few", 10 * (LEAST - 1), 0, grey=90, per_group=10)], SPEC) is None
+    found = good_pictures([split(tmp_path / "enough", 3 * LEAST, 0, grey=90, per_group=3)], SPEC)
+    assert found is not None
+    assert found.brightness.number == found.sharpness.number == LEAST
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def folder_removed(line: Line) -> Iterator[None]:
 @contextmanager
 def picture_truncated(line: Line) -> Iterator[None]:
     line.feeding.clear()  # a newer whole one would simply take its place
+    time.sleep(0.1)  # until one that is on its way has come
     data = cv2.imencode(".jpg", drawn_part(True, 240))[1].tobytes()
     (line.drops / f"broken-{time.monotonic_ns()}.jpg").write_bytes(data[: len(data) // 3])
     yield

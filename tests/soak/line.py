@@ -21,6 +21,8 @@ from tests.deploy.redness import drawn_part, write_bundle
 RTSP_FPS = 8
 DROP_EVERY_S = 0.25
 DISK_MB = 64
+MAX_AGE_MS = 1000
+RECORD_MB = 10
 
 
 class Line:
@@ -93,13 +95,13 @@ class Line:
             {
                 "name": "rtsp",
                 "source": self.rtsp.address,
-                "max_age_ms": 1000,
+                "max_age_ms": MAX_AGE_MS,
                 "regions": [{"name": "left", "roi": [0, 0, 160, 240]}, {"name": "right", "roi": [160, 0, 160, 240]}],
             },
-            {"name": "drop", "source": f"watch:{self.drops}", "max_age_ms": 1000},
+            {"name": "drop", "source": f"watch:{self.drops}", "max_age_ms": MAX_AGE_MS},
         ]
         pictures = {"good_every": 10, "quota_mb": 8, "leave_free_mb": 1}
-        record = {"folder": str(self.record), "quota_mb": 10, "pictures": pictures}
+        record = {"folder": str(self.record), "quota_mb": RECORD_MB, "pictures": pictures}
         station = {"name": "soak", "bundle": str(self.bundles[0]), "cameras": cameras, "record": record}
         self.station.write_text(json.dumps(station, indent=1))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.soak.faults import Injected, Injector
-from tests.soak.line import Line
+from tests.soak.line import MAX_AGE_MS, RECORD_MB, Line
 from tests.soak.samples import Sample, quarters, sample
 
 WARM_UP = 1 / 6
@@ -58,6 +58,7 @@ def soak(folder: Path, seconds: float, seed: int, pause_s: float, every_s: float
         "cpu_share": samples[-1].cpu_s / samples[-1].at_s,
         "frames": samples[-1].frames,
         "cameras": _summary(line)["cameras"],
+        "rows_lost": _summary(line)["store"]["rows_lost"],
         "faults": {name: _times(name, injector.injected) | {"injected": count} for name, count in sorted(kinds.items())},
         "not_injected": [] if line.is_small_disk else ["disk full: mounting a small tmpfs needs root"],
         "trouble": trouble,
@@ -114,11 +115,17 @@ def _amiss_in_record(line: Line) -> list[str]:
     with closing(sqlite3.connect(line.record / "store.sqlite")) as database:
         integrity = database.execute("PRAGMA integrity_check").fetchall()
         rows = {path for (path,) in database.execute("SELECT path FROM pictures WHERE gone IS NULL")}
+        stale = "SELECT count(*) FROM parts WHERE verdict != 'FAULT' AND max(latency_ms, age_ms) > ?"
+        (stale_verdicts,) = database.execute(stale, (MAX_AGE_MS,)).fetchone()
         open_sessions = database.execute("SELECT count(*) FROM sessions WHERE ended IS NULL OR killed").fetchone()[0]
     if integrity != [("ok",)]:
         found.append(f"the database is damaged: {integrity}")
     if open_sessions:
         found.append(f"{open_sessions} sessions were not closed")
+    if stale_verdicts:
+        found.append(f"{stale_verdicts} verdicts are of frames that were more than {MAX_AGE_MS} ms old")
+    if (size_mb := (line.record / "store.sqlite").stat().st_size / 1e6) > 1.5 * RECORD_MB:
+        found.append(f"the database takes {size_mb:.1f} MB, its quota is {RECORD_MB} MB")
     pictures = line.record / "pictures"
     files = {path.relative_to(pictures).as_posix() for path in pictures.rglob("*") if path.is_file()}
     if files != rows:

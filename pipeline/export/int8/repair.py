@@ -153,7 +153,7 @@ class Search:
         tried = [self.attempt("ranges", method, ranked[:count]) for method in self.ranges if not self.over()]
         if not tried:
             return None
-        method = min(tried, key=lambda trial: trial.noise).ranges
+        method = min(tried, key=lambda trial: (bool(trial.refused), trial.noise)).ranges
         low, high = -1, most + 1  # so many in floating point are too few, are enough
         while high - low > 1 and not self.over():
             holds = not self.attempt("in floating point", method, ranked[:count]).refused

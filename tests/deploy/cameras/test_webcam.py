@@ -38,10 +38,11 @@ def test_a_webcam_that_comes_back_with_another_number_is_found(tmp_path: Path) -
     assert webcam.number() == 3
 
 
-def test_another_webcam_with_its_number_is_not_taken_for_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["", "/dev/video"])
+def test_another_webcam_with_its_number_is_not_taken_for_it(way: str, tmp_path: Path) -> None:
     plug(tmp_path, 0, "1-2:1.0")
     plug(tmp_path, 1, "1-3:1.0")
-    left, right = Socket("0", tmp_path), Socket("1", tmp_path)
+    left, right = Socket(f"{way}0", tmp_path), Socket(f"{way}1", tmp_path)
     assert (left.number(), right.number()) == (0, 1)
     for number in (0, 1):
         unplug(tmp_path, number)

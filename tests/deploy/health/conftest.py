@@ -2,12 +2,24 @@
 
 import socket
 from collections.abc import Callable
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+
+from deploy.health.status import show_status
 
 PASSWORD = "s3cret"
+
+
+def asked(folder: Path, as_json: bool = False) -> tuple[bool, str]:
+    """What `inspector status` says of a record: is it ready, and what is printed. Raises StationError as it does."""
+    page = TextIOWrapper(BytesIO(), encoding="utf-8")
+    ready = show_status(folder, as_json, Console(file=page, width=200))
+    page.seek(0)
+    return ready, page.read()
 
 
 class Stuck:
@@ -43,7 +55,7 @@ def station(bundle_path: Path, network_camera: Any, tmp_path: Path) -> Callable[
         path = tmp_path / "station.yaml"
         path.write_text(
             f"name: press-1\nbundle: {bundle_path}\nrecord: {{folder: '{folder}', pictures: {{leave_free_mb: 0}}}}\n"
-            f"cameras:\n  - {{name: top, source: '{source}', limit_s: 10, max_age_ms: 60000}}\n{more}\n"
+            f"cameras:\n  - {{name: top, source: '{source}', limit_s: 2.5, max_age_ms: 60000}}\n{more}\n"
         )
         return path
 

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 import deploy
+from deploy.health import pulse as pulse_module
 from deploy.health.notify import notify, watchdog_s
 from deploy.health.pulse import Pulse
-from tests.deploy.commands import ENVIRONMENT, give, started
-from tests.deploy.health.conftest import Stuck
+from tests.deploy.commands import ENVIRONMENT, started
+from tests.deploy.health.conftest import Stuck, asked
 
 UNIT = Path(deploy.__file__).parent / "systemd" / "inspector@.service"
 
@@ -112,9 +113,9 @@ def test_an_engine_that_hangs_gives_no_sign_of_life_and_is_not_ready(
         assert manager.wait("STATUS=not ready: one frame has been judged for more than")
         manager.forget()
         assert not manager.wait("WATCHDOG=1", 2)
-        done = give("status", ".", cwd=tmp_path)
-        assert done.returncode == 1
-        assert "the engine hangs; restart the inspector" in done.stdout
+        ready, text = asked(tmp_path)
+        assert not ready
+        assert "the engine hangs; restart the inspector" in text
     finally:
         process.kill()
         process.wait()
@@ -172,6 +173,63 @@ def test_words_reach_an_abstract_socket_and_stay_on_their_line(monkeypatch: pyte
     assert manager.wait("STATUS=", 5)
     manager.socket.close()
     assert manager.heard == ["STATUS=not ready: a READY=1"]
+
+
+def fill(address: Path) -> None:
+    """Not one word more fits."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+        one.setblocking(False)
+        while True:
+            try:
+                one.sendto(b"X", str(address))
+            except BlockingIOError:
+                return
+
+
+def test_what_the_service_manager_did_not_take_is_said_again(
+    tmp_path: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+    monkeypatch.setattr(pulse_module, "EVERY_S", 0.0)
+    session: Any = Stuck()
+    pulse = Pulse(session)
+    fill(tmp_path / "notify")
+    pulse.tick()
+    assert not notify("WATCHDOG=1")
+    manager.forget()
+    pulse.tick()
+    pulse.tick()
+    assert manager.wait("READY=1", 1)
+    assert manager.heard == ["WATCHDOG=1", "READY=1", "STATUS=ready"]
+    manager.forget()
+    pulse.tick()
+    assert not manager.wait("", 0.1), "said once"
+
+
+def test_a_sign_of_life_leaves_room_for_one_that_is_lost(
+    tmp_path: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+    session: Any = Stuck()
+    pulse, now = Pulse(session), time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    pulse.tick()
+    now += 10.1
+    pulse.tick()
+    monkeypatch.undo()
+    assert manager.wait("WATCHDOG=1", 1)
+    assert manager.wait("WATCHDOG=1", 1)
+
+
+def test_words_that_are_no_text_are_said_all_the_same(tmp_path: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "at@home").mkdir()
+    other = Manager(str(tmp_path / "at@home" / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "at@home" / "notify"))
+    assert notify("STATUS=not ready: " + os.fsdecode(b"belt\xff.avi"))
+    assert other.wait("STATUS=not ready: belt?.avi", 1)
+    other.socket.close()
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -18,11 +19,12 @@ from deploy.engines import Answer, Engine, open_engine
 from deploy.errors import CameraError, CameraLost, StaleFrame
 from deploy.inspector.judge import Judge
 from deploy.inspector.locate import Box
-from deploy.inspector.part import PartResult
+from deploy.inspector.part import PartResult, PartSoFar
 from deploy.inspector.region import Region
-from deploy.inspector.spot import RELOADED, Limits, spot
+from deploy.inspector.spot import RELOADED, Limits, Spot, spot
 from deploy.inspector.step import Step
 from deploy.inspector.tally import Tally
+from deploy.inspector.track import Left
 from deploy.inspector.watch import Turn, Watch
 from deploy.preprocess import Picture
 from deploy.verdict import Thresholds
@@ -189,6 +191,30 @@ def test_a_frame_that_fails_half_way_leaves_no_part_without_its_verdict(
         found += watched.turn(CameraLost("unplugged"), judge).steps[""].parts
         assert len(found) <= 1
         assert [part.verdict.value for part in found] == (["DEFECTIVE"] if ends > begins else ["FAULT"] * len(found))
+
+
+@pytest.mark.parametrize("live", [Limits(60_000), None])
+def test_no_memory_for_the_result_of_a_part_that_leaves_costs_one_frame(
+    live: Limits | None, judge: Judge, belt_frames: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tracker has forgotten it already; its verdict is not lost with that."""
+    assert callable(belt_frames)
+    really_leave = Spot._leave
+    refused: list[Sequence[Left]] = []
+
+    def leave(watched: Spot, left: Sequence[Left], missed: str | None = None) -> list[PartResult]:
+        with monkeypatch.context() as patch:
+            if left and not refused:
+                refused.append(left)
+                patch.setattr(PartSoFar, "result", _no_memory)
+            return really_leave(watched, left, missed)
+
+    monkeypatch.setattr(Spot, "_leave", leave)
+    watched = Watch("", [spot(Region(), 120, live)])
+    turns = [watched.turn(frame(shown, number), judge) for number, shown in enumerate(belt_frames([100], {0}), start=1)]
+    assert refused
+    assert sum(turn.faulted for turn in turns) == 1
+    assert [part.verdict.value for turn in turns for part in turn.steps[""].parts] == ["DEFECTIVE"]
 
 
 def _no_memory(*_: object, **__: object) -> None:

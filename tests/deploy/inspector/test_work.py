@@ -15,17 +15,19 @@ from deploy.engines import Answer, open_engine
 from deploy.errors import EngineError
 from deploy.inspector import drawing, work
 from deploy.inspector.arrivals import Arrivals
+from deploy.inspector.drift import Drift, DriftWanted
 from deploy.inspector.gallery import Gallery
 from deploy.inspector.judge import Judge
 from deploy.inspector.region import Region
 from deploy.inspector.reload import Reloading
 from deploy.inspector.settings import CameraWanted, Settings
 from deploy.inspector.spot import Limits, spot
+from deploy.inspector.step import Step
 from deploy.inspector.tally import Tally
-from deploy.inspector.watch import Watch
+from deploy.inspector.watch import News, Turn, Watch
 from deploy.inspector.work import Work
 from deploy.preprocess import Picture
-from deploy.store import Store
+from deploy.store import Place, Store
 from deploy.store.rows import part_row
 from tests.deploy.redness import drawn_part
 from tests.deploy.store.feed import SESSION, rows, wait_for
@@ -37,14 +39,17 @@ class Endless(Camera):
     def __init__(self) -> None:
         self.live, self.fps = True, 100.0
         self.sequence = 0
+        self.is_lost = False
 
     def read(self) -> Frame:
         time.sleep(0.01)
+        while self.is_lost:
+            time.sleep(0.01)
         self.sequence += 2
         return Frame(drawn_part(True), time.monotonic(), self.sequence, f"frame {self.sequence}")
 
     def close(self) -> None:
-        pass
+        self.is_lost = False
 
 
 class Hanging:
@@ -64,7 +69,7 @@ class Hanging:
 class Rig:
     """A session's parts, without its main thread."""
 
-    def __init__(self, bundle: Bundle, folder: Path, gallery: Gallery | None = None) -> None:
+    def __init__(self, bundle: Bundle, folder: Path, gallery: Gallery | None = None, drift: Drift | None = None) -> None:
         self.engine, self.tally, self.camera = Hanging(bundle), Tally(), Endless()
         self.store = Store(folder / "store.sqlite", SESSION)
         self.watch = Watch("top", [spot(Region(), None, Limits(60_000))])
@@ -73,7 +78,7 @@ class Rig:
         thresholds = bundle.judged("fp32", "onnxruntime").thresholds
         reloading = Reloading(Judge(bundle, "fp32", self.engine, thresholds, ""), folder, lambda _: pytest.fail("no reload"))
         arrivals = Arrivals([self.camera])
-        self.work = Work(arrivals, [self.watch], reloading, self.store, self.tally, self.gallery, 0.3, lambda _: None)
+        self.work = Work(arrivals, [self.watch], reloading, self.store, self.tally, self.gallery, 0.3, lambda _: None, drift)
 
     def parts(self) -> int:
         return self.tally.parts
@@ -112,7 +117,7 @@ def test_an_engine_that_hangs_for_a_while_is_a_fault_and_no_longer_a_complaint_w
         assert rig.tally.complaint is None
     assert rig.work.error is None
     ((kind, message, frame),) = rows(rig.store.path, "SELECT kind, message, frame FROM faults WHERE camera = 'top'")
-    assert (kind, "has been judged for 0." in str(message)) == ("engine", True)
+    assert (kind, "has been judged or handed over for 0." in str(message)) == ("engine", True)
     assert frame is not None
     account = rig.tally.cameras["top"]
     assert account.judged + account.dropped + account.faulted == rig.watch.last
@@ -131,13 +136,113 @@ def test_an_engine_that_never_answers_again_is_left_behind_with_its_frame_faulte
         rig.work.end()
         rig.work.end()
         assert isinstance(rig.work.error, EngineError)
-        assert "the engine hangs, and was left behind" in str(rig.work.error)
+        assert "the engine hangs" in str(rig.work.error)
+        assert "it was left behind" in str(rig.work.error)
         account = rig.tally.cameras["top"]
         assert account.faulted == 1
         assert account.judged + account.dropped + account.faulted == rig.watch.last
         rig.engine.answers.set()  # whatever it says now is too late
         assert rig.work.done.wait(10)
         assert rig.parts() == before
+
+
+def test_a_frame_that_hangs_after_it_was_judged_is_told_and_counted_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as where a picture is drawn: the systemd watchdog must not be fed for ever."""
+    goes_on, draw = threading.Event(), rig.work._draw
+    goes_on.set()
+
+    def drawn(turn: Turn) -> None:
+        goes_on.wait()
+        draw(turn)
+
+    monkeypatch.setattr(rig.work, "_draw", drawn)
+    monkeypatch.setattr(work, "END_S", 0.2)
+    with rig.running():
+        wait_for(lambda: rig.parts() >= 3)
+        goes_on.clear()
+        wait_for(lambda: rig.work.stuck_s() > 0.35)
+        rig.work.look()
+        assert "judged or handed over" in str(rig.tally.complaint)
+        rig.work.end()
+        goes_on.set()
+        assert rig.work.done.wait(10)
+    assert isinstance(rig.work.error, EngineError)
+    account = rig.tally.cameras["top"]
+    assert (account.faulted, account.judged + account.dropped) == (0, rig.watch.last)
+
+
+def test_a_frame_is_counted_once_whenever_its_engine_answers(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where it does so after the end has seen that it hangs, and before this is counted."""
+    monkeypatch.setattr(work, "END_S", 0.2)
+    name_of = Watch.name_of
+
+    def named(watch: Watch, news: News) -> str:
+        rig.engine.answers.set()
+        time.sleep(0.3)
+        return name_of(watch, news)
+
+    with rig.running():
+        wait_for(lambda: rig.parts() >= 3)
+        rig.engine.answers.clear()
+        wait_for(lambda: rig.work.stuck_s() > 0.1)
+        monkeypatch.setattr(Watch, "name_of", named)
+        rig.work.end()
+        assert rig.work.done.wait(10)
+    account = rig.tally.cameras["top"]
+    assert account.judged + account.dropped + account.faulted == rig.watch.last
+
+
+def test_no_complaint_stays_about_a_frame_that_was_answered_just_then(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = Watch.hangs
+
+    def answered(watch: Watch, *words: Any) -> Turn:
+        turn = hangs(watch, *words)
+        rig.camera.is_lost = True  # no next frame would take it back
+        rig.engine.answers.set()
+        time.sleep(0.3)
+        return turn
+
+    monkeypatch.setattr(Watch, "hangs", answered)
+    with rig.running():
+        wait_for(lambda: rig.parts() >= 3)
+        rig.engine.answers.clear()
+        wait_for(lambda: rig.work.stuck_s() > 0.35)
+        rig.work.look()
+        wait_for(lambda: rig.work.stuck_s() == 0)
+        wait_for(lambda: rig.tally.complaint is None, 5)
+
+
+def test_drift_that_fails_is_noted_once_and_judging_goes_on(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError("not a number")
+
+    monkeypatch.setattr(Drift, "add", fails)
+    rig = Rig(bundle, tmp_path, drift=Drift([("top", [Region()])], DriftWanted(), tmp_path, pytest.fail))
+    with rig.running():
+        wait_for(lambda: rig.parts() >= 5)
+    assert rig.work.error is None
+    told = rows(rig.store.path, "SELECT message FROM events WHERE kind = 'drift'")
+    assert told == [("drift is no longer watched (not a number)",)]
+
+
+def test_the_record_is_handed_frames_that_hold_no_judge(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is held of a part in sight would keep the engine of a bundle that is long replaced."""
+    given: list[Frame | None] = []
+    add = rig.store.add
+
+    def noted(step: Step, place: Place) -> int:
+        given.append(step.frame)
+        return add(step, place)
+
+    judge = rig.work._reloading.judge
+    monkeypatch.setattr(rig.camera, "live", False)  # only a recording's frames are prepared
+    monkeypatch.setattr(rig.store, "add", noted)
+    monkeypatch.setattr(rig.work._arrivals, "_prepare", lambda _, frame: rig.watch.prepared(frame, judge))
+    with rig.running():
+        wait_for(lambda: rig.parts() >= 3)
+    assert {type(frame) for frame in given if frame is not None} == {Frame}
 
 
 def test_work_that_never_began_ends(rig: Rig) -> None:

@@ -137,11 +137,61 @@ def test_what_is_held_is_bounded_in_bytes_whatever_the_cameras_regions_and_parts
             for region in ("left", "right"):
                 choice.choose(replace(step(number), frame=taken, parts=[]), Place(camera, region), [], "")
     for watches in choice._at.values():
-        held = {frame.sequence for watch in watches.values() for frame in (*watch.worst.values(), *watch.recent)}
+        held = {frame.sequence for watch in watches.values() for frame, _ in watch.worst.values()}
         assert held == set(range(94, 100))
     tight = Choice(replace(KEEP, held_bytes=1))
-    shots = tight.choose(step(1, DEFECTIVE, with_frame=True), Place(), [Kept(1, "parts", ())], "")
-    assert [shot.kind for shot in shots] == ["defective"]
+    shots, missed = tight.choose(step(1, DEFECTIVE, with_frame=True), Place(), [Kept(1, "parts", ())], "")
+    assert ([shot.kind for shot in shots], missed) == (["defective"], 0)
+
+
+def travelling(numbers: range, part: int, worst: int, name: str = "DEFECTIVE") -> list[Step]:
+    """What a belt shows of one part; it has left in the last step. It looks worst in frame `worst`."""
+    so_far, steps = PartSoFar(part, Thresholds(accept=0.3, reject=0.6)), []
+    example = step(1).seen[0]
+    highest = DEFECTIVE if name == "DEFECTIVE" else GOOD
+    for number in numbers:
+        view = View(number, f"frame {number}", 5.0, highest if number == worst else highest * 0.9, None, None)
+        so_far.add(view)
+        large = replace(frame(number), picture=LARGE)
+        steps.append(Step(large, seen=[replace(example, part=part, view=view, so_far=so_far.result())]))
+    return [*steps, Step(replace(frame(numbers.stop), picture=LARGE), parts=[so_far.result()])]
+
+
+LARGE = np.zeros((1944, 2592, 3), np.uint8)
+"""5 MP: three of them are all that is held by default."""
+
+
+def test_a_large_part_that_travels_is_shown_where_it_looked_worst_however_long_that_is_ago() -> None:
+    choice = Choice(Policy())
+    for number, one in enumerate([*travelling(range(1, 20), 1, 10, "GOOD"), *travelling(range(21, 41), 2, 22)], 1):
+        shots, missed = choice.choose(one, Place(), [Kept(number, "parts", ())], "")
+        if one.parts:
+            assert ([shot.frame.sequence for shot in shots], missed) == ([22 if number > 20 else 10], 0)
+
+
+def test_of_what_there_is_no_room_for_parts_that_look_good_go_first_and_all_that_is_missed_is_counted() -> None:
+    choice = Choice(Policy(good_every=1))
+    together = [travelling(range(part, 20), part, part + 1, "GOOD" if part > 6 else "DEFECTIVE") for part in range(1, 9)]
+    ending: list[tuple[int, list[int], int]] = []
+    for number in range(1, 21):
+        now = [steps[number - part] for part, steps in enumerate(together, 1) if part <= number]
+        parts = [result for one in now for result in one.parts]
+        merged = replace(now[0], seen=[seen for one in now for seen in one.seen], parts=parts)
+        rows_ = [Kept(result.part, "parts", ()) for result in parts]
+        shots, missed = choice.choose(merged, Place(), rows_, "")
+        if parts:
+            ending.append((len(parts), [shot.number for shot in shots], missed))
+    assert ending == [(8, [4, 5, 6], 5)]
+
+
+def test_a_picture_that_was_let_go_is_counted(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.sqlite", SESSION, replace(KEEP, held_bytes=1))
+    for one in (step(1), step(2)):
+        store.add(replace(one, frame=frame(one.seen[0].view.frame), parts=[]))
+    store.add(Step(parts=[*step(1).parts, *step(2).parts]))
+    store.close()
+    assert rows(store.path, "SELECT part FROM pictures JOIN parts USING (session, record)") == [(2,)]
+    assert store.pictures_dropped == 1
 
 
 def test_parts_that_never_count_are_let_go(tmp_path: Path) -> None:

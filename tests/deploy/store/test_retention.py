@@ -2,21 +2,26 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from deploy.inspector.locate import Box, Sighting
 from deploy.inspector.step import Step
-from deploy.store import Store, retention
+from deploy.store import Place, Policy, Store, retention
 from deploy.store.policy import MB
-from tests.deploy.store.feed import GOOD, SESSION, fault, rows, step, wait_for
+from deploy.store.retention import Retention
+from deploy.store.schema import connect
+from tests.deploy.store.feed import DEFECTIVE, GOOD, SESSION, fault, rows, step, wait_for
 
 
-def record(path: Path, numbers: range, quota_bytes: int = 4_000 * MB) -> Store:
-    """One part and one view each, and a fault now and then."""
-    store = Store(path, SESSION, quota_bytes=quota_bytes)
+def record(path: Path, numbers: range, quota_bytes: int = 4_000 * MB, bad: int = 0) -> Store:
+    """One part and one view each, and a fault now and then; the first `bad` parts are defective, and their pictures are kept."""
+    store = Store(path, SESSION, Policy(good_every=0, before_fault=0, floor_bytes=0), quota_bytes)
     for number in numbers:
-        store.add(step(number, GOOD))
+        is_bad = number < numbers.start + bad
+        store.add(step(number, DEFECTIVE if is_bad else GOOD, with_frame=is_bad))
         if number % 10 == 0:
             given = store.add(Step(faults=[fault(number)]))
             wait_for(lambda given=given: store.committed() >= given - 100)  # type: ignore[misc]
@@ -52,10 +57,67 @@ def test_the_oldest_rows_make_room_and_the_newest_stay(tmp_path: Path, monkeypat
         assert (0 < int(str(left)) < 2_000, found) == (True, 6_000), table
 
 
-def test_a_view_takes_what_is_reckoned(tmp_path: Path) -> None:
+def test_a_part_stays_for_as_long_as_its_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nobody could tell what the picture shows, nor say something about the part."""
+    monkeypatch.setattr(retention, "AT_ONCE", 500)
     path = tmp_path / "store.sqlite"
-    record(path, range(1, 1_001))
+    record(path, range(1, 1_001), bad=5)
     before = used(path)
-    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE pictures SET gone = 'made room' WHERE record = 2")
+    next(tmp_path.glob("pictures/*/*-s1-r3.jpg")).unlink()
+    record(path, range(0))  # which sees what is missing
+    record(path, range(1, 3_001), quota_bytes=before)
+    assert used(path) < 1.2 * before
+    kept = [(1,), (4,), (5,)]
+    assert rows(path, "SELECT record FROM parts WHERE session = 1") == kept
+    assert rows(path, "SELECT record, gone FROM pictures ORDER BY record") == [(1, None), (3, "missing"), (4, None), (5, None)]
+
+
+def test_rows_that_stay_are_not_looked_at_again_at_every_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "store.sqlite"
+    record(path, range(1, 2_001))
+    with closing(connect(path)) as database:
         database.execute("DELETE FROM frames")
-    assert 0.7 < (before - used(path)) / 1_000 / retention.VIEW_BYTES < 1.3
+        database.execute("INSERT INTO feedback SELECT session, record, 'good', NULL, at, NULL FROM parts WHERE record <= 1100")
+        monkeypatch.setattr(retention, "AT_ONCE", 100)
+        old = Retention(quota_bytes=1)
+
+        def steps() -> int:
+            """What it costs SQLite to remove some."""
+            taken = [0]
+            database.set_progress_handler(lambda: taken.__setitem__(0, taken[0] + 1), 10)
+            before = database.total_changes
+            old.make_room(database)
+            assert database.total_changes > before
+            database.set_progress_handler(None, 10)
+            return taken[0]
+
+        first, second = steps(), steps()
+        assert second < first / 2
+        database.execute("DELETE FROM feedback WHERE record <= 200")
+        monkeypatch.setattr(old, "_again", 0.0)
+        steps()
+        assert database.execute("SELECT min(record) FROM parts").fetchone()[0] > 90, "in an hour they are"
+
+
+def test_a_view_and_a_part_take_what_is_reckoned(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    store = Store(path, SESSION)
+    box = Box(812, 404, 160, 160)
+    for number in range(1_000_000, 1_001_000):
+        example = step(number)
+        view = replace(example.seen[0].view, age_ms=23.47)
+        seen = replace(example.seen[0], view=view, sighting=Sighting(box, box, whole=True))
+        part = replace(example.parts[0], age_ms=23.47, peak=(892, 484))
+        store._waiting.records = number
+        store.add(replace(example, seen=[seen], parts=[part], latency_ms=25.31), Place("top"))
+    store.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        sizes = {}
+        for table in ("frames", "parts"):
+            before = used(path)
+            database.execute(f"DELETE FROM {table}")
+            sizes[table] = (before - used(path)) / 1_000
+    assert sizes["frames"] == pytest.approx(retention.VIEW_BYTES, rel=0.1)
+    assert sizes["parts"] == pytest.approx(150, rel=0.1), "docs/station.md says for how long a record lasts"

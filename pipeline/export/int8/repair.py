@@ -39,7 +39,7 @@ class Trial:
     """One quantised graph, measured on the validation groups."""
 
     step: str
-    """What the repair did: everything, ranges, in floating point, fine-tuned."""
+    """What the repair did: everything, ranges, in floating point, taken back, fine-tuned."""
     ranges: str
     in_float: tuple[str, ...]
     """Convolutions left in floating point, the most sensitive first."""
@@ -159,7 +159,17 @@ class Search:
             holds = not self.attempt("in floating point", method, ranked[:count]).refused
             low, high = (low, count) if holds else (count, high)
             count = (low + high) // 2 if high <= most else min(most, max(low + 1, 2 * low))
+        if (found := self.best()) is not None:
+            self._take_back(found)
         return self.best()
+
+    def _take_back(self, found: Trial) -> None:
+        """Put into INT8 again what does without floating point by now, the convolutions with most multiplications first."""
+        for name in sorted(found.in_float, key=self.work.__getitem__, reverse=True):
+            if self.over():
+                break
+            trial = self.attempt("taken back", found.ranges, [other for other in found.in_float if other != name])
+            found = found if trial.refused else trial
 
     def attempt(self, step: str, method: str, in_float: Sequence[str]) -> Trial:
         """Quantise all but these nodes, measure, and remember."""

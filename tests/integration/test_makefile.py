@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
         ("export RUN=runs/parts-0001", "pipeline export runs/parts-0001"),
         ("inspect BUNDLE=bundles/parts-1 SOURCE=0", "inspector run bundles/parts-1 0"),
         ("retrain RUN=runs/parts-0001 NEW=new", "pipeline retrain runs/parts-0001 new"),
-        ("test ARGS=tests/deploy", "--cov-report=term:skip-covered tests/deploy"),
+        ("test ARGS=tests/deploy", "--durations=15 tests/deploy"),
         ("bench", "python -m tests.bench"),
     ],
 )

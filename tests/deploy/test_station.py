@@ -176,7 +176,7 @@ ONE = "name: a\ncameras:\n  - {name: top, source: '0', MORE}\n"
         pytest.param("name: a\ncameras: []\n", "the key camera is missing", id="no cameras"),
         pytest.param("name: a\ncamera: 0\ntrusted_key: abc\n", "trusted_key: string should match", id="key"),
         pytest.param("name: a\ncamera: 0\nengine: tensorflow\n", "engine: input should be 'onnxruntime'", id="engine"),
-        pytest.param("name: a\ncamera: 0\ndeadline_ms: 0\n", "expected milliseconds from capture to verdict", id="deadline"),
+        pytest.param("name: a\ncamera: 0\ndeadline_ms: 0\n", "expected milliseconds from a part's last capture", id="deadline"),
         pytest.param(
             "name: a\ncamera: 0\nrecord: {pictures: {quota: 1}}\n",
             "unknown key record.pictures.quota; expected good_every",

@@ -38,6 +38,9 @@ class OnnxRuntimeEngine:
             )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3 if provider == CPU else 4  # which of its libraries is missing we say ourselves
+        # Threads that wait by turning in circles take the core on which the loop prepares the next frame: 0.45 of this engine's
+        # rate was left of a small network's, without 0.74, and the loop itself is faster by a sixth.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
         complaints = io.StringIO()

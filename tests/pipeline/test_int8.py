@@ -1,9 +1,11 @@
 """Ranges, layouts, the search and the fine-tuning for INT8, on small networks whose answers are known."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -26,6 +28,7 @@ from pipeline.export.candidates import frame_of
 from pipeline.export.gate import noise as apart
 from pipeline.export.gate import refer
 from pipeline.export.graph import write_onnx
+from pipeline.export.int8 import repair
 from pipeline.export.int8 import tune as module
 from pipeline.export.int8.frontier import write_frontier
 from pipeline.export.int8.layouts import CPU, TENSORRT, Layout, candidates, quantise
@@ -251,8 +254,12 @@ def test_a_search_without_time_says_so_instead_of_shipping_a_guess() -> None:
     assert len(found.trials) == 1  # everything in INT8: the one trial that is always made
 
 
-def test_ranking_leaves_half_of_the_time_to_the_trials(graph: onnx.ModelProto, bench: Bench) -> None:
-    found = search(graph, bench, seconds=0.6)
+def test_ranking_leaves_half_of_the_time_to_the_trials(
+    graph: onnx.ModelProto, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = search(graph, bench)
+    monkeypatch.setattr(repair, "time", SimpleNamespace(monotonic=itertools.count().__next__))  # a second for each look
+    found.deadline = 20
     ranking = found.rank("mse", lambda done, total: None)
     assert math.inf in ranking.values()
     assert not found.over()

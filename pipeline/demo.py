@@ -27,7 +27,7 @@ WEAK_SOURCE_EPOCHS = 24
 """With the starter weights there is more to learn, and on clean pictures like these it is learned soon."""
 CROP = 256
 PARTS = 240
-INT8_MINUTES = 1.0
+INT8_MINUTES = 2.0
 
 
 @dataclass(frozen=True)

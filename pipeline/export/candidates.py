@@ -107,7 +107,7 @@ def _make_int8(layout: Layout, file: Path, lab: Lab) -> Int8:
     # TensorRT is not here, and onnxruntime stands for it. OpenVINO, where it is, makes INT8 fast on a CPU.
     runtime = "openvino" if layout is CPU and "openvino" in engines() else REFERENCE
     opened = engines()[runtime]
-    say(f"{layout.precision}: searching for up to {lab.seconds / 60:.0f} min for as much INT8 as the gate allows ({runtime})")
+    say(f"{layout.precision}: searching for up to {lab.seconds / 60:.2g} min for as much INT8 as the gate allows ({runtime})")
     frames = [frame_of(sample, lab.spec) for sample in lab.calibration]
     with console.status("measuring the range of every activation"):
         graph = equalise(graph, frames)

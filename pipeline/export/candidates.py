@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -26,13 +27,13 @@ from pipeline.export.gate import Reference, judge, thinned
 from pipeline.export.half import write_fp16
 from pipeline.export.int8.equalise import equalise
 from pipeline.export.int8.frontier import tell, write_frontier
-from pipeline.export.int8.layouts import CPU, TENSORRT, Layout, candidates
+from pipeline.export.int8.layouts import CPU, TENSORRT, Layout, candidates, with_rounded
 from pipeline.export.int8.noise import Sensitivity, together
-from pipeline.export.int8.ranges import METHODS, Ranges, choose, collect
+from pipeline.export.int8.ranges import METHODS, Histogram, Ranges, choose, collect
 from pipeline.export.int8.repair import Bench, Search, Trial, best
 from pipeline.export.int8.rounding import round_weights
 from pipeline.export.int8.tune import Tuned, tune
-from pipeline.export.int8.weights import with_weights
+from pipeline.export.int8.weights import Weights
 
 FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8-qdq": "model.int8.qdq.onnx", "int8-cpu": "model.int8.cpu.onnx"}
 Target = Literal["jetson", "gpu", "cpu"]
@@ -73,6 +74,19 @@ class Lab:
     """For the search, of each INT8 layout."""
     seed: int
 
+    @cached_property
+    def calibrated(self) -> tuple[onnx.ModelProto, dict[str, Histogram], Weights]:
+        """The equalised graph, what its activations are like on the calibration pictures, and its weights rounded for these.
+
+        The same for every layout.
+        """
+        frames = [frame_of(sample, self.spec) for sample in self.calibration]
+        with console.status("measuring the range of every activation"):
+            graph = equalise(onnx.load(self.fp32), frames)
+            histograms = collect(graph, [node.input[0] for node in candidates(graph)], frames)
+        with counting("rounding the weights") as show:
+            return graph, histograms, round_weights(graph, frames, show)
+
 
 def engines() -> dict[str, Callable[[Path], Engine]]:
     """The engines of this lab, by runtime: onnxruntime always, OpenVINO where it is installed."""
@@ -102,18 +116,12 @@ def make(precision: str, file: Path, lab: Lab) -> Int8 | None:
 
 
 def _make_int8(layout: Layout, file: Path, lab: Lab) -> Int8:
-    graph = onnx.load(lab.fp32)
     deadline = time.monotonic() + lab.seconds
     # TensorRT is not here, and onnxruntime stands for it. OpenVINO, where it is, makes INT8 fast on a CPU.
     runtime = "openvino" if layout is CPU and "openvino" in engines() else REFERENCE
     opened = engines()[runtime]
     say(f"{layout.precision}: searching for up to {lab.seconds / 60:.2g} min for as much INT8 as the gate allows ({runtime})")
-    frames = [frame_of(sample, lab.spec) for sample in lab.calibration]
-    with console.status("measuring the range of every activation"):
-        graph = equalise(graph, frames)
-        histograms = collect(graph, [node.input[0] for node in candidates(graph)], frames)
-    with counting("rounding the weights") as show:
-        weights = round_weights(graph, frames, show)
+    graph, histograms, weights = lab.calibrated
     validation = thinned(lab.validation, SEARCHED_ON)
     bench = Bench(opened, opened(lab.fp32), [frame_of(one, lab.spec) for one in validation.samples], validation, lab.limits)
 
@@ -150,8 +158,7 @@ def _tuned(search: Search, ranking: Sensitivity, lab: Lab, told: Callable[[Trial
     few = next((count for count in range(len(ranked)) if together(ranking, ranked[:count]) <= bearable), len(ranked) // 2)
     alike = [trial for trial in search.trials if trial.step == "ranges"] or search.trials
     method = min(alike, key=lambda trial: trial.noise).ranges
-    in_int8 = {node.input[1]: search.weights[node.input[1]] for node in candidates(search.graph) if node.name not in ranked[:few]}
-    tuned, rounds = Tuned(with_weights(search.graph, in_int8), search.ranges[method]), []
+    tuned, rounds = Tuned(with_rounded(search.graph, search.weights, ranked[:few]), search.ranges[method]), []
     for number in range(ROUNDS):
         tuned = tune(
             search.graph, tuned, search.layout, ranked[:few], lab.training(), EPOCHS, RATE / 2**number, lab.seed + number

@@ -48,6 +48,12 @@ def candidates(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [node for node in graph.graph.node if node.op_type == "Conv"][1:]
 
 
+def with_rounded(graph: onnx.ModelProto, weights: Weights, in_float: Collection[str]) -> onnx.ModelProto:
+    """A copy of the graph in which all candidates but those named in `in_float` have these weights, where there are any."""
+    quantised = [node.input[1] for node in candidates(graph) if node.name not in in_float]
+    return with_weights(graph, {name: weights[name] for name in quantised if name in weights})
+
+
 def quantise(
     graph: onnx.ModelProto, layout: Layout, ranges: Ranges, in_float: Collection[str], weights: Weights | None = None
 ) -> onnx.ModelProto:
@@ -60,17 +66,15 @@ def quantise(
         name: TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
         for name, (low, high) in ranges.items()
     }
-    quantised = [node for node in candidates(graph) if node.name not in in_float]
-    theirs = {node.input[1]: weights[node.input[1]] for node in quantised} if weights else {}
     with _quiet():
         quantiser = QDQQuantizer(
-            with_weights(graph, theirs),
+            with_rounded(graph, weights or {}, in_float),
             per_channel=True,
             reduce_range=False,
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QInt8 if layout.symmetric else QuantType.QUInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, data),
-            nodes_to_quantize=[node.name for node in quantised],
+            nodes_to_quantize=[node.name for node in candidates(graph) if node.name not in in_float],
             nodes_to_exclude=[],
             op_types_to_quantize=["Conv"],
             extra_options=dict(layout.options),

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -129,19 +130,20 @@ class WatchedFolder(Camera):
             self._known.files[name] = self._waiting.pop(name).stamp
 
 
-def _look(folder: Path, below: str = "") -> dict[str, _Stamp]:
-    """Every picture's name within the folder and its stamp. Raises OSError when the folder itself cannot be read."""
+def _look(folder: Path) -> dict[str, _Stamp]:
+    """Every picture's name within the folder and its stamp. Raises OSError when the folder itself cannot be read.
+
+    By descriptors: a folder that is renamed in the midst of it, or whose share goes, would else seem to hold less than it does,
+    and what is there again afterwards would be taken for new.
+    """
     found: dict[str, _Stamp] = {}
-    with os.scandir(folder / below) as entries:
-        for entry in entries:
-            try:
-                if entry.name.startswith("."):
-                    continue  # unfinished, in the way of rsync and browsers
-                if entry.is_dir():
-                    found |= _look(folder, f"{below}{entry.name}/")
-                elif is_picture(Path(entry.name)):
-                    status = entry.stat()
-                    found[f"{below}{entry.name}"] = status.st_mtime_ns, status.st_size
-            except OSError:
-                continue  # taken away while we looked
+    for root, folders, names, descriptor in os.fwalk(folder, follow_symlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(root, name)
+            # What begins with a dot is unfinished, in the way of rsync and browsers.
+            if not name.startswith(".") and is_picture(path):
+                with suppress(FileNotFoundError):  # taken away while we looked
+                    status = os.stat(name, dir_fd=descriptor)
+                    found[path.relative_to(folder).as_posix()] = status.st_mtime_ns, status.st_size
     return found

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -209,6 +210,38 @@ def test_a_folder_that_goes_and_comes_back(tmp_path: Path) -> None:
         assert (frame.name, int(frame.picture.mean())) == ("3.png", 77)
         assert frame.captured_at > back_at
         assert time.monotonic() - back_at < 4
+
+
+def test_a_folder_that_goes_in_the_midst_of_a_look(tmp_path: Path) -> None:
+    folder, away = tmp_path / "drop", tmp_path / "away"
+    folder.mkdir()
+    for number in range(200):
+        (folder / f"{number}.png").write_bytes(encoded(100))
+    known, over = Known(), threading.Event()
+    camera = WatchedFolder(folder, known)
+
+    def goes_and_comes() -> None:
+        for _ in range(60):
+            folder.rename(away)
+            time.sleep(0.02)
+            away.rename(folder)
+            time.sleep(0.02)
+        over.set()
+
+    thread = threading.Thread(target=goes_and_comes)
+    thread.start()
+    while not over.is_set():
+        try:
+            frame = camera.read()
+            raise AssertionError(f"{frame and frame.name} is old")
+        except NothingYet:
+            continue
+        except CameraError:
+            with suppress(CameraError):
+                camera = WatchedFolder(folder, known)
+    thread.join()
+    drop(folder, "new.png")
+    assert next_frame(WatchedFolder(folder, known)).name == "new.png"
 
 
 def test_a_removed_folder_that_is_made_anew(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.errors import DatasetError
-from deploy.preprocess import Preprocessing, letterbox, letterbox_placement, read_picture, unletterbox
+from deploy.preprocess import Preprocessing, fitted, letterbox, letterbox_placement, read_picture, unletterbox
 
 SIDES = st.integers(1, 900)
 SPECS = st.builds(Preprocessing, height=st.integers(32, 400), width=st.integers(32, 400), pad_bgr=st.just((7, 8, 9)))
@@ -44,6 +44,31 @@ def test_a_rectangle_comes_back_to_where_it_was(data: st.DataObject, height: int
     coarse = 2 * max(height / spec.height, width / spec.width, 1)  # two pixels of the smaller picture
     found = (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
     np.testing.assert_allclose(found, (top, top + height // 3, left, left + width // 3), atol=coarse)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), height=SIDES, width=SIDES, spec=SPECS)
+def test_no_pixel_falls_between_two_samples(data: st.DataObject, height: int, width: int, spec: Preprocessing) -> None:
+    _, _, new_height, new_width = letterbox_placement(height, width, spec)
+    row, column = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    picture = np.zeros((height, width, 1), np.float32)
+    picture[row, column] = height * width / (new_height * new_width)
+    weight = fitted(picture, spec).sum()
+    assert weight > 0.25
+    if min(row, column, height - 1 - row, width - 1 - column) > 4 and new_height > 4 < new_width:
+        assert 0.4 < weight < 2.25
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (720, 1280), (1080, 1920), (517, 333), (101, 97)])
+def test_shrinking_is_nearly_the_mean_of_the_pixels_covered(height: int, width: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    picture = np.asarray(cv2.resize(noise, (width, height)), np.uint8)
+    spec = Preprocessing(height=96, width=96, pad_bgr=(0, 0, 0))
+    _, _, new_height, new_width = letterbox_placement(height, width, spec)
+    mean = cv2.resize(picture, (new_width, new_height), interpolation=cv2.INTER_AREA)
+    difference = fitted(picture, spec).astype(float) - mean
+    assert abs(difference.mean()) < 0.6  # each half rounds up at a tie
+    assert difference.std() < 0.1 * mean.std()
 
 
 @pytest.mark.parametrize(

@@ -52,15 +52,17 @@ def write_bundle(path: Path) -> Path:
         software={},
         files={name: sha256_of(path / name) for name in ("model.onnx", "golden.npz", "report.html")},
     )
-    _sign(path, json.dumps(spec.model_dump(), indent=2).encode(), Ed25519PrivateKey.generate())
+    sign(path, json.dumps(spec.model_dump(), indent=2).encode())
     return path
 
 
-def _sign(path: Path, raw: bytes, key: Ed25519PrivateKey) -> None:
+def sign(path: Path, raw: bytes) -> str:
+    """Write this bundle.json, signed with a new key; its public half."""
+    key = Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
     (path / "bundle.json").write_bytes(raw)
-    signature = Signature(public_key=public, signature=key.sign(raw).hex())
-    (path / "signature").write_text(signature.model_dump_json(), encoding="utf-8")
+    (path / "signature").write_bytes(Signature(public_key=public, signature=key.sign(raw).hex()).content())
+    return public
 
 
 def _write_graph(path: Path) -> None:

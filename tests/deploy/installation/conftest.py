@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from deploy.bundle import Signature, sha256_of
+from deploy.bundle import sha256_of
 from deploy.installation import install
+from tests.deploy.redness import sign
 from tests.deploy.tensorrt.doubles import FakeCuda, FakeTensorRT
 
 FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8-qdq": "model.int8.qdq.onnx", "int8-cpu": "model.int8.cpu.onnx"}
@@ -49,14 +48,6 @@ def product(tmp_path: Path, bundle_path: Path) -> Product:
         return path
 
     return make
-
-
-def sign(path: Path, raw: bytes) -> str:
-    key = Ed25519PrivateKey.generate()
-    public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
-    (path / "bundle.json").write_bytes(raw)
-    (path / "signature").write_bytes(Signature(public_key=public, signature=key.sign(raw).hex()).content())
-    return public
 
 
 @pytest.fixture

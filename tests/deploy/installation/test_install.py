@@ -24,7 +24,8 @@ from deploy.installation import install as commands
 from deploy.installation import trial
 from deploy.installation.choice import Choice, Measured, PairFound, choice_file, read_choice
 from deploy.installation.install import bench, install
-from tests.deploy.installation.conftest import Product, sign
+from tests.deploy.installation.conftest import Product
+from tests.deploy.redness import sign
 from tests.deploy.tensorrt.doubles import FakeTensorRT
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed; `pip install openvino`")

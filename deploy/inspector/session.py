@@ -53,6 +53,7 @@ def run_session(settings: Settings, console: Console) -> bool:
 
     Raises BundleError, EngineError, CameraError or StationError before the first frame when something is not as it must be.
     """
+    memory = Memory()
     judge = _judge(settings)
     sources = ", ".join(shown(camera.source) for camera in settings.cameras)
     out = settings.out or Path("inspections") / judge.bundle.spec.name
@@ -93,7 +94,6 @@ def run_session(settings: Settings, console: Console) -> bool:
         pulse = stack.enter_context(health_told(running, out, settings.health))
         if judge.note:
             log_event("engine", message=judge.note)
-        memory = Memory()
         work.start()
         while not work.done.wait(0 if gallery.window else TICK_S) or (gallery.is_behind and not stopping):
             stopping = stopping or interrupted.is_set() or not gallery.show(tally, TICK_S)

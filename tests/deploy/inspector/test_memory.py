@@ -28,6 +28,31 @@ print(before, heap_mb())
 """
 
 
+POOLS = """
+import re, sys, threading
+import cv2, numpy, onnxruntime
+from deploy.inspector.memory import Memory
+if sys.argv[1] == "one":
+    Memory()
+kept = []
+threads = [threading.Thread(target=lambda: kept.append(numpy.ones(50_000, numpy.uint8))) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+# A thread's own pool begins at a multiple of 64 MiB.
+print(len([line for line in open("/proc/self/maps") if re.match(r"[0-9a-f]+[048c]000000-\\S+ rw-p 00000000 00:00 0 *$", line)]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="mallopt is glibc's: run this on a Linux with glibc")
+def test_threads_share_one_pool() -> None:
+    def pools(how: str) -> int:
+        line = [sys.executable, "-c", POOLS, how]
+        return int(subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout)
+
+    assert pools("each its own") > 0
+    assert pools("one") == 0
+
+
 def test_memory_that_threads_have_freed_goes_back() -> None:
     if not hasattr(ctypes.CDLL(None), "malloc_trim"):
         pytest.skip("malloc_trim is glibc's: run this on a Linux with glibc")

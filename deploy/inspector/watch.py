@@ -73,7 +73,7 @@ class Watch:
     def hangs(self, news: News, seconds: float, judge: Judge) -> Turn:
         """It is not done so far. For a thread other than that which waits for it in `turn`; counts no frame."""
         sequence = None if isinstance(news, CameraError) else news.sequence
-        message = f"{self.name_of(news)} has been judged or handed over for {seconds:.1f} s: {HANGS}"
+        message = f"{self.name_of(news)} has been in hand for {seconds:.1f} s: {HANGS}"
         fault = self._fault("engine", message, sequence)
         return replace(self._turn(judge, self._with({}, [fault], None, 0)), outage=fault)
 

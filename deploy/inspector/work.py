@@ -107,7 +107,7 @@ class Work:
             if self.error is not None or in_hand is None or not self._thread.is_alive():
                 return
             self.error = EngineError(
-                f"{in_hand.watch.name_of(in_hand.news)} has been judged or handed over for {stuck_s:.0f} s: {HANGS}; it was "
+                f"{in_hand.watch.name_of(in_hand.news)} has been in hand for {stuck_s:.0f} s: {HANGS}; it was "
                 "left behind; start the inspector again, and look into the device's own log"
             )
         if isinstance(in_hand.news, Frame) and not in_hand.is_counted:

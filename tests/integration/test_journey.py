@@ -273,7 +273,7 @@ def test_an_interrupted_export_leaves_no_bundle(run: Path, tmp_path: Path) -> No
     finally:
         process.kill()
     assert not (tmp_path / "bundles" / "demo-line-1").exists()
-    give("pipeline", "export", run, "--out", tmp_path / "bundles", home=tmp_path)
+    give("pipeline", "export", run, "--budget", "10s", "--out", tmp_path / "bundles", home=tmp_path)
     assert [path.name for path in (tmp_path / "bundles").iterdir()] == ["demo-line-1"]
 
 

@@ -258,7 +258,7 @@ def test_a_split_that_leaks_is_refused_or_told_for_ever(line: Path, tmp_path: Pa
     assert warning in give_here("pipeline", "evaluate", run, tmp_path / "other", "--out", tmp_path / "on-other", home=tmp_path)
     check(tmp_path / "on-other")
 
-    assert warning in give_here("pipeline", "export", run, home=tmp_path)
+    assert warning in give_here("pipeline", "export", run, "--budget", "10s", home=tmp_path)
     bundle = tmp_path / "bundles" / "parts-1"
     assert json.loads((bundle / "bundle.json").read_text())["data"]["leakage"].startswith(warning)
     assert warning in (bundle / "report.html").read_text()

@@ -117,7 +117,7 @@ def test_an_engine_that_hangs_for_a_while_is_a_fault_and_no_longer_a_complaint_w
         assert rig.tally.complaint is None
     assert rig.work.error is None
     ((kind, message, frame),) = rows(rig.store.path, "SELECT kind, message, frame FROM faults WHERE camera = 'top'")
-    assert (kind, "has been judged or handed over for 0." in str(message)) == ("engine", True)
+    assert (kind, "has been in hand for 0." in str(message)) == ("engine", True)
     assert frame is not None
     account = rig.tally.cameras["top"]
     assert account.judged + account.dropped + account.faulted == rig.watch.last
@@ -162,7 +162,7 @@ def test_a_frame_that_hangs_after_it_was_judged_is_told_and_counted_once(rig: Ri
         goes_on.clear()
         wait_for(lambda: rig.work.stuck_s() > 0.35)
         rig.work.look()
-        assert "judged or handed over" in str(rig.tally.complaint)
+        assert "in hand for" in str(rig.tally.complaint)
         rig.work.end()
         goes_on.set()
         assert rig.work.done.wait(10)

@@ -83,19 +83,18 @@ def picture_truncated(line: Line) -> Iterator[None]:
 def database_locked(line: Line) -> Iterator[None]:
     code = (
         "import sqlite3, sys, time\n"
-        "database = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)\n"
-        "database.execute('BEGIN EXCLUSIVE'); time.sleep(600)\n"
+        "database = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)\n"
+        "database.execute('BEGIN EXCLUSIVE'); print('locked', flush=True); time.sleep(600)\n"
     )
-    quiet = subprocess.DEVNULL
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(line.record / "store.sqlite")], stdin=quiet, stdout=quiet, stderr=quiet
-    )
+    words = [sys.executable, "-c", code, str(line.record / "store.sqlite")]
+    holder = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
-        time.sleep(1)
+        assert holder.stdout is not None
+        holder.stdout.readline()  # the station writes all the time: the lock is not had at once
         yield
     finally:
         holder.kill()
-        holder.wait()
+        holder.communicate()
 
 
 @contextmanager

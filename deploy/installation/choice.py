@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from deploy.bundle import PRECISIONS, Bundle
+from deploy.bundle import Bundle
+from deploy.bundle_spec import PRECISIONS
 from deploy.engines import RUNTIMES
 from deploy.engines.tensorrt.cache import folder_beside
 from deploy.errors import BundleError, GoldenMismatch

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.bundle import REFERENCE, Bundle, sha256_of
+from deploy.bundle import Bundle, sha256_of
+from deploy.bundle_spec import REFERENCE
 from deploy.errors import BundleError
 from deploy.installation.choice import Choice, choice_file, read_choice
 from deploy.installation.machine import GPU_RUNTIMES, ROOT, cores, cpu_model, gpu_name, this_platform, version_of

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from deploy.bundle import PRECISIONS, Bundle
+from deploy.bundle import Bundle
+from deploy.bundle_spec import PRECISIONS
 from deploy.engines import RUNTIMES, Engine, open_engine
 from deploy.errors import BundleError, EngineError
 from deploy.installation.choice import Outcome, PairFound

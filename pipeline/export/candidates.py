@@ -11,7 +11,7 @@ from typing import Literal
 
 import onnx
 
-from deploy.bundle import REFERENCE, Int8, Judged
+from deploy.bundle_spec import REFERENCE, Int8, Judged
 from deploy.command import console, say
 from deploy.engines import Engine
 from deploy.engines.onnxruntime import OnnxRuntimeEngine

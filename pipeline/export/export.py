@@ -8,18 +8,8 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from deploy.bundle import (
-    PRECISIONS,
-    REFERENCE,
-    BundleSpec,
-    Calibration,
-    Data,
-    GateEvidence,
-    LeftOut,
-    ModelFile,
-    Source,
-    sha256_of,
-)
+from deploy.bundle import sha256_of
+from deploy.bundle_spec import PRECISIONS, REFERENCE, BundleSpec, Calibration, Data, GateEvidence, LeftOut, ModelFile, Source
 from deploy.command import console, say
 from deploy.engines.onnxruntime import OnnxRuntimeEngine
 from deploy.errors import GateFailed

@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import norm
 
-from deploy.bundle import GateEvidence, Judged
+from deploy.bundle_spec import GateEvidence, Judged
 from deploy.engines import Engine
 from deploy.preprocess import Picture, Preprocessing, fitted, letterbox, letterbox_placement, read_picture
 from deploy.verdict import Thresholds, decide

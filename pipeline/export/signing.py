@@ -8,7 +8,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from deploy.bundle import Signature
+from deploy.bundle_spec import Signature
 from deploy.command import say
 from deploy.errors import SignatureError
 from deploy.files import write_whole

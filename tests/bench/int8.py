@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
-from deploy.bundle import Bundle, GateEvidence, load_bundle
+from deploy.bundle import Bundle, load_bundle
+from deploy.bundle_spec import GateEvidence
 from deploy.engines import Engine
 from deploy.engines.onnxruntime import OnnxRuntimeEngine
 from deploy.engines.openvino import OpenVinoEngine

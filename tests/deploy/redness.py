@@ -8,7 +8,8 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from deploy.bundle import BundleSpec, Data, GateEvidence, Judged, LeftOut, ModelFile, Signature, Source, sha256_of
+from deploy.bundle import sha256_of
+from deploy.bundle_spec import BundleSpec, Data, GateEvidence, Judged, LeftOut, ModelFile, Signature, Source
 from deploy.engines.onnxruntime import OnnxRuntimeEngine
 from deploy.preprocess import Picture, Preprocessing, letterbox
 from deploy.verdict import Thresholds

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from deploy import bundle as door
-from deploy.bundle import Bundle, Signature, load_bundle, sha256_of
+from deploy.bundle import Bundle, load_bundle, sha256_of
+from deploy.bundle_spec import Signature
 from deploy.errors import BundleError, SignatureError
 
 PAPERS = ("bundle.json", "signature")

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from scipy.stats import norm
 
-from deploy.bundle import GateEvidence
+from deploy.bundle_spec import GateEvidence
 from deploy.engines import Answer
 from deploy.engines.onnxruntime import OnnxRuntimeEngine
 from deploy.errors import SignatureError

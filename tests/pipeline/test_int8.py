@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy.bundle import GateEvidence
+from deploy.bundle_spec import GateEvidence
 from deploy.engines.onnxruntime import OnnxRuntimeEngine
 from pipeline.data.pictures import Pictures
 from pipeline.data.sample import Sample

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from deploy.bundle import GateEvidence
+from deploy.bundle_spec import GateEvidence
 from deploy.engines import Engine
 from deploy.preprocess import Picture
 from pipeline.evaluation.limits import Limits

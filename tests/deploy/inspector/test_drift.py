@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy.bundle import Bundle, Signature, load_bundle
+from deploy.bundle import Bundle, load_bundle
+from deploy.bundle_spec import Signature
 from deploy.cameras import Frame
 from deploy.engines import open_engine
 from deploy.files import write_whole

@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from deploy.bundle import Signature
+from deploy.bundle_spec import Signature
 from deploy.preprocess import Picture
 from tests.deploy.commands import give, started
 

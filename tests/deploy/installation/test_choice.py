@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy.bundle import PRECISIONS
+from deploy.bundle_spec import PRECISIONS
 from deploy.engines import RUNTIMES
 from deploy.errors import BundleError, GoldenMismatch
 from deploy.installation.choice import Choice, Latency, Outcome, PairFound, check_writable, choose, read_choice, write_choice

@@ -1,5 +1,6 @@
 """A folder of pictures, read in step and in the order of their names."""
 
+import os
 import time
 from pathlib import Path
 
@@ -8,9 +9,9 @@ from deploy.errors import CameraError, DatasetError
 from deploy.preprocess import PICTURE_SUFFIXES, read_picture
 
 
-def is_picture(path: Path) -> bool:
+def is_picture(path: Path | str) -> bool:
     """Is this file named as a picture?"""
-    return path.suffix.lower() in PICTURE_SUFFIXES
+    return os.path.splitext(path)[1].lower() in PICTURE_SUFFIXES
 
 
 class PictureFolder(Camera):

@@ -134,16 +134,17 @@ def _look(folder: Path) -> dict[str, _Stamp]:
     """Every picture's name within the folder and its stamp. Raises OSError when the folder itself cannot be read.
 
     By descriptors: a folder that is renamed in the midst of it, or whose share goes, would else seem to hold less than it does,
-    and what is there again afterwards would be taken for new.
+    and what is there again afterwards would be taken for new. Without pathlib: it interns every name, and the table of interned
+    strings, which the whole process shares, would be built anew every few seconds.
     """
     found: dict[str, _Stamp] = {}
     for root, folders, names, descriptor in os.fwalk(folder, follow_symlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        below = f"{root}/".removeprefix(f"{folder}/")
         for name in names:
-            path = Path(root, name)
             # What begins with a dot is unfinished, in the way of rsync and browsers.
-            if not name.startswith(".") and is_picture(path):
+            if not name.startswith(".") and is_picture(name):
                 with suppress(FileNotFoundError):  # taken away while we looked
                     status = os.stat(name, dir_fd=descriptor)
-                    found[path.relative_to(folder).as_posix()] = status.st_mtime_ns, status.st_size
+                    found[below + name] = status.st_mtime_ns, status.st_size
     return found

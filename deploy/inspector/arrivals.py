@@ -25,9 +25,11 @@ class _Place:
     camera: Camera
     frame: Frame | Unreadable | None = None
     trouble: CameraError | None = None
+    is_lost: bool = False
     ended: bool = False
 
     def put(self, news: News) -> None:
+        self.is_lost = isinstance(news, CameraError) and not isinstance(news, NothingYet)
         if isinstance(news, (Frame, Unreadable)):
             self.frame = news
         else:  # what came before it is old, and what comes after it is of another time
@@ -106,8 +108,10 @@ class Arrivals:
                 news = place.camera.read()
                 if isinstance(news, Frame) and not place.camera.live:
                     news = self._prepare(index, news)
-            except NothingYet:
-                continue
+            except NothingYet as error:
+                if not place.is_lost or place.trouble is not None:
+                    continue
+                news = error  # the camera is back
             except (CameraError, Unreadable) as error:
                 news = error
             except Exception as error:

@@ -75,7 +75,7 @@ class Drift:
         }
         self._baselines, trouble = read_baselines(folder)
         self._has_learned = False
-        self._keeping = threading.Thread(target=self._keep, name="drift", daemon=True)
+        self._keeping: threading.Thread | None = None
         self._judge: Judge | None = None
         self._news = [trouble] if trouble and self._places else []
         self._figures: tuple[Figure, ...] = ()
@@ -131,14 +131,17 @@ class Drift:
         self._look_due = 0.0
         self.look()
         for _ in range(2):  # the first one may have begun before the last part
-            self._keep_beside().join(END_S)
+            self._keep_beside(END_S)
 
-    def _keep_beside(self) -> threading.Thread:
-        """On a thread of its own, since a disk may hang."""
-        if not self._keeping.is_alive():
-            self._keeping = threading.Thread(target=self._keep, name="drift", daemon=True)
-            self._keeping.start()
-        return self._keeping
+    def _keep_beside(self, wait_s: float = 0.0) -> None:
+        """On a thread of its own, since a disk may hang; waited for so long."""
+        if self._keeping is None or not self._keeping.is_alive():
+            thread = threading.Thread(target=self._keep, name="drift", daemon=True)
+            with suppress(RuntimeError):  # no thread to be had now: in KEEP_S again
+                thread.start()
+                self._keeping = thread
+        if self._keeping is not None:
+            self._keeping.join(wait_s)
 
     def _keep(self) -> None:
         with self._lock:

@@ -52,8 +52,13 @@ class Reloading:
         """Begin a reload that was asked for, unless one is under way. Call it now and then; it returns at once."""
         if self._asked.is_set() and (self._thread is None or not self._thread.is_alive()):
             self._asked.clear()
-            self._thread = threading.Thread(target=self._reload, name="reload", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._reload, name="reload", daemon=True)
+            try:
+                thread.start()
+            except (RuntimeError, MemoryError):  # no thread to be had now
+                self._asked.set()
+            else:
+                self._thread = thread
 
     @contextmanager
     def on_signal(self) -> Iterator[None]:

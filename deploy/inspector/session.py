@@ -9,7 +9,7 @@ import queue
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -84,6 +84,15 @@ def run_session(settings: Settings, console: Console) -> bool:
         hangs_after_s = _hangs_after_s(settings) if is_live else math.inf
         drift = _drift(settings, out, store)
         stack.callback(drift.close)
+
+        def watch_drift() -> None:
+            drift.look()
+            tally.drift = drift.alarms()
+
+        def note_changes() -> None:
+            _note_changes(store, changes)
+            tally.record_trouble = store.trouble
+
         work = Work(
             *(arrivals, watches, reloading, store, tally, gallery, hangs_after_s),
             lambda judge: store.reload(describe(judge, sources)),
@@ -99,17 +108,11 @@ def run_session(settings: Settings, console: Console) -> bool:
             stopping = stopping or interrupted.is_set() or not gallery.show(tally, TICK_S)
             if stopping and work.stop():
                 break
-            work.look()
-            reloading.look()
-            memory.look()
-            _note_changes(store, changes)
-            tally.record_trouble = store.trouble
-            drift.look()
-            tally.drift = drift.alarms()
-            show_counts()
-            pulse.tick()
+            for see_to in (work.look, reloading.look, memory.look, note_changes, watch_drift, show_counts, pulse.tick):
+                with suppress(MemoryError):  # it comes again, and the line does not depend on it
+                    see_to()
         work.end()
-        _note_changes(store, changes)
+        note_changes()
         for watch, camera in zip(watches, cameras, strict=True):
             captured = camera.figures().captured if isinstance(camera, NewestOnly) else watch.last
             tally.close(watch.camera, captured, watch.last)

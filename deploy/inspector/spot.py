@@ -1,14 +1,18 @@
 """One region of one camera under inspection: where its parts are, what the judge says of them, and what is known so far."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from deploy.cameras import Frame, Unreadable
 from deploy.engines import Answer
 from deploy.inspector.ahead import Ahead, ahead_of
 from deploy.inspector.judge import Judge
-from deploy.inspector.locate import Belt, Locator, Sighting, WholePicture, cut
+from deploy.inspector.locate import Belt, Box, Locator, Sighting, WholePicture, cut
 from deploy.inspector.part import PartResult, PartSoFar, View, now_utc
 from deploy.inspector.region import Region
 from deploy.inspector.step import Fault, Seen, Step
@@ -165,12 +169,20 @@ def _view(
 ) -> View:
     if answer is None:
         return View(frame.sequence, frame.name, age_ms, None, None, trouble)
-    heatmap = answer.heatmap[0]
-    row, column = divmod(int(heatmap.argmax()), heatmap.shape[1])
-    window = sighting.window
+    peak = _peak(answer.heatmap[0], sighting.window, preprocessing)
+    return View(frame.sequence, frame.name, age_ms, float(answer.defect[0]), peak, None)
+
+
+def _peak(heatmap: npt.NDArray[np.float32], window: Box, preprocessing: Preprocessing) -> tuple[int, int]:
+    """X and y in the frame of the highest cell that shows some of the window, and not only the letterbox's bars."""
     top, left, height, width = letterbox_placement(window.height, window.width, preprocessing)
-    x = ((column + 0.5) * preprocessing.width / heatmap.shape[1] - left) * window.width / width
-    y = ((row + 0.5) * preprocessing.height / heatmap.shape[0] - top) * window.height / height
-    return View(
-        frame.sequence, frame.name, age_ms, float(answer.defect[0]), (round(window.left + x), round(window.top + y)), None
+    down, across = preprocessing.height / heatmap.shape[0], preprocessing.width / heatmap.shape[1]
+    first_row, first_column = int(top / down), int(left / across)
+    shows = heatmap[first_row : math.ceil((top + height) / down), first_column : math.ceil((left + width) / across)]
+    row, column = divmod(int(shows.argmax()), shows.shape[1])
+    y = ((first_row + row + 0.5) * down - top) * window.height / height
+    x = ((first_column + column + 0.5) * across - left) * window.width / width
+    return (
+        window.left + min(max(round(x), 0), window.width - 1),
+        window.top + min(max(round(y), 0), window.height - 1),
     )

@@ -71,6 +71,8 @@ class Tally:
             self._complaints.pop(turn.camera, None)
             self._bad.pop(turn.camera, None)
             return
+        if turn.outage is None and not turn.faulted and turn.camera not in self._bad:  # it is back, and waits for a part
+            self._complaints.pop(turn.camera, None)
         why = turn.outage.message if turn.outage else None
         if why is None and turn.faulted:
             since = self._bad.setdefault(turn.camera, time.monotonic())

@@ -7,6 +7,7 @@ from itertools import count
 
 from deploy.cameras import Frame, Unreadable
 from deploy.cameras.checks import PictureCheck
+from deploy.cameras.life import NothingYet
 from deploy.errors import CameraError, StaleFrame
 from deploy.inspector.ahead import Prepared
 from deploy.inspector.judge import Judge
@@ -15,7 +16,7 @@ from deploy.inspector.spot import Spot
 from deploy.inspector.step import Fault, Step
 
 News = Frame | Unreadable | CameraError
-"""What a camera brought: a frame, one that cannot be read, or why it brings none."""
+"""What a camera brought: a frame, one that cannot be read, or why it brings none; NothingYet when it is back and waits."""
 HANGS = "the engine hangs, or what its answer is handed to"
 
 
@@ -68,6 +69,8 @@ class Watch:
             return self._frame(news, judge)
         if isinstance(news, Unreadable):
             return self._unreadable(news, judge)
+        if isinstance(news, NothingYet):
+            return self._back(judge)
         return self._lost("stale" if isinstance(news, StaleFrame) else "camera", str(news), judge)
 
     def hangs(self, news: News, seconds: float, judge: Judge) -> Turn:
@@ -138,6 +141,12 @@ class Watch:
         # What was in sight will be somewhere else when the camera is back, and what was seen of it is old by then.
         steps = {spot.region.name: Step(parts=spot.end(why)) for spot in self.spots}
         return self._turn(judge, self._with(steps, [fault], recovered, 0))
+
+    def _back(self, judge: Judge) -> Turn:
+        """The line may wait for the station to be ready before it brings a part."""
+        is_picture = self._outage is not None and self._outage[0].kind == "picture"
+        recovered = None if is_picture else self._recover()
+        return self._turn(judge, {} if recovered is None else self._with({}, [], recovered, 0))
 
     def _begin(self, kind: str, why: str, frame: int | None = None) -> tuple[Fault | None, Fault | None]:
         """A new outage, and the one that it takes over from; nothing while the same one goes on.

@@ -204,6 +204,23 @@ def test_a_bad_picture_is_passed_on_and_waiting_for_a_trigger_is_no_news() -> No
     assert isinstance(found[1], Unreadable)
 
 
+def test_a_camera_that_is_back_and_waits_for_its_trigger_is_news_once() -> None:
+    def bring(number: int) -> Frame | None:
+        time.sleep(0.05)
+        if number == 2:
+            raise CameraLost("unplugged")
+        if number < 6:
+            raise NothingYet("waits for its trigger")
+        return None
+
+    arrivals = Arrivals([Told(bring)])
+    try:
+        found = [type(one[1]) for one in arrivals if one is not None]
+    finally:
+        arrivals.close()
+    assert found == [CameraLost, NothingYet]
+
+
 def test_while_nothing_comes_the_reader_is_told_and_can_end() -> None:
     def bring(_: int) -> Frame | None:
         time.sleep(0.05)

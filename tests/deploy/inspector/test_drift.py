@@ -404,6 +404,22 @@ def test_a_disk_that_takes_nothing_holds_up_nobody(bundle: Bundle, draw_part: Dr
     assert len(learned(tmp_path / "gone")) == 10
 
 
+def test_without_a_thread_to_be_had_it_is_kept_later(
+    bundle: Bundle, draw_part: DrawPart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    shown = Shown(bundle, tmp_path, Region(), DriftWanted(50, 0.0))
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", refuse)
+        shown.drift._keep_due = 0.0
+        shown.show(draw_part(False), 10)
+        shown.drift.close()
+    shown.drift.close()
+    assert len(learned(tmp_path)) == 10
+
+
 def test_a_disk_that_hangs_holds_up_nobody(
     bundle: Bundle, draw_part: DrawPart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -423,7 +439,7 @@ def test_a_disk_that_hangs_holds_up_nobody(
     shown.drift.close()
     assert time.monotonic() - began < 30
     answers.set()
-    shown.drift._keeping.join(30)
+    shown.drift._keep_beside(30)
     shown.drift.close()
     assert len(learned(tmp_path)) == 20, "the first write was of 10"
 

@@ -7,6 +7,7 @@ import pytest
 
 from deploy.bundle import Bundle
 from deploy.cameras import Frame
+from deploy.cameras.life import NothingYet
 from deploy.engines import Answer, Engine, open_engine
 from deploy.errors import CameraLost
 from deploy.inspector import tally as tally_module
@@ -40,6 +41,9 @@ class Line:
         judge = replace(self.judge, engine=Raising()) if raises else self.judge
         self.tally.add(self._watch.turn(frame, judge))
 
+    def wait(self) -> None:
+        self.tally.add(self._watch.turn(NothingYet("waits for its trigger"), self.judge))
+
     def lose(self) -> None:
         self.tally.add(self._watch.turn(CameraLost("unplugged"), self.judge))
 
@@ -59,6 +63,8 @@ def test_faults_only_are_a_complaint_until_a_frame_is_judged(trouble: str, messa
     assert str(line.tally.complaint).startswith("top: ")
     assert message in str(line.tally.complaint)
     assert line.tally.lost() == ["top"]
+    line.wait()
+    assert line.tally.complaint is not None, "that it waits says nothing of the next frame"
     line.frame()
     assert line.tally.complaint is None
     line.frame(**{trouble: True})

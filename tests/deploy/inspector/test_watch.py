@@ -15,18 +15,19 @@ from hypothesis import strategies as st
 from deploy.bundle import Bundle
 from deploy.cameras import Frame, Unreadable
 from deploy.cameras.checks import Checks, PictureCheck
+from deploy.cameras.life import NothingYet
 from deploy.engines import Answer, Engine, open_engine
 from deploy.errors import CameraError, CameraLost, StaleFrame
 from deploy.inspector.judge import Judge
 from deploy.inspector.locate import Box
 from deploy.inspector.part import PartResult, PartSoFar
 from deploy.inspector.region import Region
-from deploy.inspector.spot import RELOADED, Limits, Spot, spot
+from deploy.inspector.spot import RELOADED, Limits, Spot, _peak, spot
 from deploy.inspector.step import Step
 from deploy.inspector.tally import Tally
 from deploy.inspector.track import Left
 from deploy.inspector.watch import Turn, Watch
-from deploy.preprocess import Picture
+from deploy.preprocess import Picture, Preprocessing
 from deploy.verdict import Thresholds
 
 RED, GREY = (20, 20, 220), (128, 128, 128)
@@ -91,6 +92,17 @@ def test_outside_a_polygon_the_picture_has_the_bundles_colour() -> None:
     assert cut.shape == (101, 101, 3)
     assert tuple(cut[0, 0]) == GREY
     assert tuple(cut[-1, -1]) == (1, 2, 3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), height=st.integers(1, 900), width=st.integers(1, 900), cells=st.integers(1, 20))
+def test_the_most_suspicious_point_lies_in_the_window(data: st.DataObject, height: int, width: int, cells: int) -> None:
+    heatmap = np.zeros((cells, cells), np.float32)
+    heatmap[data.draw(st.integers(0, cells - 1)), data.draw(st.integers(0, cells - 1))] = data.draw(st.sampled_from([0, 1]))
+    window = Box(7, 11, width, height)
+    x, y = _peak(heatmap, window, Preprocessing(height=224, width=224, pad_bgr=(0, 0, 0)))
+    assert 7 <= x < 7 + width
+    assert 11 <= y < 11 + height
 
 
 def test_a_region_beyond_the_picture_is_a_fault_that_says_so(judge: Judge) -> None:
@@ -256,6 +268,18 @@ def test_an_outage_is_one_fault_of_the_camera_and_ends_with_the_next_frame(error
     assert recovered.lasted_s is not None
     assert turn.outage is None
     assert verdicts(turn) == {"left": ["GOOD"], "right": ["GOOD"]}
+
+
+@pytest.mark.parametrize(("news", "is_over"), [(CameraLost("unplugged"), True), (StaleFrame("3 s old"), True), (None, False)])
+def test_an_outage_is_over_when_a_camera_is_back_and_waits(news: CameraError | None, is_over: bool, judge: Judge) -> None:
+    watched = watch(check=Checks(black_below=16))
+    tally = Tally()
+    tally.add(watched.turn(news or frame(np.zeros((200, 400, 3), np.uint8)), judge))  # None: a black picture
+    assert tally.complaint is not None
+    turn = watched.turn(NothingYet("waits for its trigger"), judge)
+    tally.add(turn)
+    assert (turn.outage is None, tally.complaint is None) == (is_over, is_over)
+    assert [step.recovered is not None for step in turn.steps.values()] == ([True] if is_over else [])
 
 
 def test_black_pictures_are_one_fault_and_no_verdict(judge: Judge) -> None:

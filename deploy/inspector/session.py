@@ -26,7 +26,7 @@ from deploy.inspector.counts import counts_shown
 from deploy.inspector.drift import Drift, DriftWanted
 from deploy.inspector.gallery import Gallery
 from deploy.inspector.judge import Judge, open_judge
-from deploy.inspector.memory import Memory
+from deploy.inspector.memory import Memory, settled
 from deploy.inspector.reload import Reloading
 from deploy.inspector.report import conclude, leave_record
 from deploy.inspector.running import announced
@@ -103,6 +103,7 @@ def run_session(settings: Settings, console: Console) -> bool:
         pulse = stack.enter_context(health_told(running, out, settings.health))
         if judge.note:
             log_event("engine", message=judge.note)
+        stack.enter_context(settled())
         work.start()
         while not work.done.wait(0 if gallery.window else TICK_S) or (gallery.is_behind and not stopping):
             stopping = stopping or interrupted.is_set() or not gallery.show(tally, TICK_S)

@@ -1,13 +1,14 @@
 """What was freed goes back to the system."""
 
 import ctypes
+import gc
 import subprocess
 import sys
 
 import pytest
 
 from deploy.inspector import memory
-from deploy.inspector.memory import Memory
+from deploy.inspector.memory import Memory, settled
 from tests.deploy.commands import ENVIRONMENT
 
 FRAGMENTED = """
@@ -59,6 +60,13 @@ def test_memory_that_threads_have_freed_goes_back() -> None:
     done = subprocess.run([sys.executable, "-c", FRAGMENTED], env=ENVIRONMENT, capture_output=True, text=True, check=True)
     before, after = map(float, done.stdout.split())
     assert after < before - 20
+
+
+def test_the_collector_leaves_alone_what_was_there() -> None:
+    with settled():
+        assert gc.get_freeze_count() > 10_000
+        assert len(gc.get_objects()) < 1000
+    assert gc.get_freeze_count() == 0
 
 
 def test_it_is_done_now_and_then_only(monkeypatch: pytest.MonkeyPatch) -> None:

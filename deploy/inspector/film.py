@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from deploy.cameras import Frame
-from deploy.errors import StationError
+from deploy.cameras.video import VideoFile
+from deploy.errors import CameraError, StationError
 from deploy.preprocess import Picture
 
 
@@ -76,4 +77,9 @@ class Video:
         """See `Film.close`."""
         if self._writer is not None:
             self._writer.release()
+            try:  # OpenCV tells nothing of a disk that was full
+                VideoFile(self._growing).close()
+            except CameraError as error:
+                found = f"no frame of {self._growing.name} could be read back"
+                raise StationError(f"{self._final}: the film is not whole, {found}; check the space on its disk") from error
             self._growing.replace(self._final)

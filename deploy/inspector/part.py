@@ -36,8 +36,10 @@ class PartResult:
     """Frames that should have been judged and were not."""
     first_frame: int
     last_frame: int
+    worst_frame: int
+    """In which the part looked worst."""
     name: str
-    """The frame in which the part looked worst."""
+    """Of that frame; others may have the same."""
     peak: tuple[int, int] | None
     """X and y of the most suspicious point in that frame."""
     age_ms: float
@@ -98,6 +100,7 @@ class PartSoFar:
             faults=self._faults,
             first_frame=self._first.frame,
             last_frame=self._last.frame,
+            worst_frame=shown.frame,
             name=shown.name,
             peak=shown.peak,
             age_ms=self._age_ms,

@@ -35,6 +35,8 @@ class Album:
         """Of the good pictures that are kept, and of the others."""
         self._removed: list[tuple[str, int]] = []
         """Why, and which rows: their files are gone, but the database has not been told yet."""
+        self._unlisted: list[str] = []
+        """Files that made room before `put_right`, which tells the database."""
         self._beside: tuple[Path, Row] | None = None
         """A file that waits for its row, and for its name."""
 
@@ -50,6 +52,7 @@ class Album:
         }
         files = {path.relative_to(self.folder).as_posix() for path in self.folder.glob("????-??-??/*.jpg*")}
         finished = taken_back = strangers = 0
+        made_room = [(MADE_ROOM, kept.pop(path)) for path in self._unlisted if path in kept]
         changed: list[tuple[str | None, int]] = [
             ("missing", picture) for path, picture in kept.items() if path not in files and f"{path}.part" not in files
         ]
@@ -67,9 +70,10 @@ class Album:
                 changed.append((None, row[0]))
             else:
                 strangers += 1
-        if changed:
+        if made_room or changed:
             with transaction(database):
-                database.executemany("UPDATE pictures SET gone = ? WHERE picture = ?", changed)
+                database.executemany("UPDATE pictures SET gone = ? WHERE picture = ?", [*made_room, *changed])
+        self._unlisted = []
         for is_good in (True, False):
             (self._bytes[is_good],) = database.execute(_BYTES, (is_good,)).fetchone()
         found = [
@@ -151,6 +155,19 @@ class Album:
         """The disk is too full for rows, which matter more: remove the oldest pictures of `size` bytes."""
         self._remove_oldest(database, size, (True, False))
 
+    def give_way_unlisted(self, size: int) -> None:
+        """The same where the database cannot be asked yet: by the files' names and times; `put_right` tells it later."""
+
+        def order(file: Path) -> tuple[bool, int]:
+            return "-GOOD-" not in file.name, file.stat().st_mtime_ns
+
+        for file in sorted(self.folder.glob("????-??-??/*-s[0-9]*-r[0-9]*.jpg"), key=order):
+            if size <= 0:
+                return
+            size -= file.stat().st_size
+            _delete(file)
+            self._unlisted.append(file.relative_to(self.folder).as_posix())
+
     def _remove_oldest(self, database: sqlite3.Connection, size: int, kinds: tuple[bool, ...]) -> None:
         untold = {picture for _, picture in self._removed}
         for is_good in kinds:
@@ -162,16 +179,19 @@ class Album:
                         size -= bytes_
 
     def _remove(self, picture: int, path: str, size: int, was_good: bool) -> None:
-        file = self.folder / path
-        file.unlink(missing_ok=True)
+        _delete(self.folder / path)
         self._removed.append((MADE_ROOM, picture))
         self._bytes[was_good] -= size
-        with suppress(OSError):
-            file.parent.rmdir()  # the day's last picture
 
 
 def _mb(size: int) -> str:
     return f"{size / 1_000_000:.1f} MB"
+
+
+def _delete(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    with suppress(OSError):
+        file.parent.rmdir()  # the day's last picture
 
 
 def _write(path: Path, data: bytes) -> None:

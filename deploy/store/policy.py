@@ -120,7 +120,7 @@ class _Watch:
         frame = step.frame
         assert frame is not None
         for seen in step.seen:
-            worst = frame if seen.so_far.name == frame.name else self.worst.pop(seen.part, (None, None))[0]
+            worst = frame if seen.so_far.worst_frame == frame.sequence else self.worst.pop(seen.part, (None, None))[0]
             if worst is not None:  # else it was let go, and no other frame stands for it
                 self.worst[seen.part] = worst, seen.so_far.verdict
                 self.worst.move_to_end(seen.part)

@@ -140,6 +140,21 @@ def connect(path: Path) -> sqlite3.Connection:
     return database
 
 
+def set_aside_log(path: Path) -> Path | None:
+    """Where the log lies now that a file left behind when it was moved away, if it did. Call before `path` is begun anew.
+
+    It holds rows of that file, and SQLite would delete it, or mix it into the new one while somebody still reads the old one.
+    """
+    if path.exists():
+        return None
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)  # only an index of the log
+    log = path.with_name(f"{path.name}-wal")
+    if not log.exists() or log.stat().st_size == 0:
+        log.unlink(missing_ok=True)
+        return None
+    return log.replace(path.with_name(f"{path.name}-of-{log.stat().st_mtime_ns}-wal"))
+
+
 @contextmanager
 def transaction(database: sqlite3.Connection) -> Iterator[None]:
     """All of it or nothing. Raises sqlite3.Error, with nothing written."""

@@ -14,7 +14,7 @@ from deploy.inspector.part import now_utc
 from deploy.store.album import Album
 from deploy.store.retention import Retention
 from deploy.store.rows import END_OF_FAULT, INSERT, Kept, Row
-from deploy.store.schema import connect, migrate, transaction
+from deploy.store.schema import connect, migrate, set_aside_log, transaction
 from deploy.store.waiting import Waiting
 
 GATHER_S = 0.1
@@ -97,7 +97,7 @@ class Writer:
             if self._database is None:
                 self._open()
             elif not self._is_in_place():
-                self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # so that a file which was moved has all of it
+                self._complete_moved(self._database)
                 raise OSError("the file was taken away; a new one is begun")
             assert self._database is not None
             self._write_rows(self._database, is_last)
@@ -106,12 +106,15 @@ class Writer:
                 self._save_pictures(self._database, self._album, until)
         except Exception as error:  # whatever it is, such as no memory: this thread outlives it, and tries again
             self._failed(error)
-            if "is full" in str(error):
-                self._give_way()
+            self._give_way(error)
             return False
         return True
 
     def _open(self) -> None:
+        log = set_aside_log(self._path)
+        if log is not None:
+            what = f"the file was moved without its log, which is {log.name} now: rename it to that file's name and -wal"
+            self._waiting.note("database", f"{self._path}: {what}")
         database = connect(self._path)
         try:
             migrate(database, self._path)
@@ -238,14 +241,23 @@ class Writer:
         if not _is_passing(error):  # a connection that has met an I/O error may never work again
             self._disconnect()
 
-    def _give_way(self) -> None:
+    def _complete_moved(self, database: sqlite3.Connection) -> None:
+        """Bring what is still in the log into a file which was moved. Rows wait for that: the next file takes the log's name."""
+        (is_read, *_) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_read:  # SQLite does not raise it. For a lock the connection is kept, see `_is_passing`.
+            raise sqlite3.OperationalError("the file was taken away, and is locked until those who read it have ended")
+
+    def _give_way(self, error: Exception) -> None:
         """On a full disk pictures make room for rows, and the log is emptied into the file, which takes less."""
-        if self._database is None:
-            return
         with suppress(OSError, sqlite3.Error):
-            if self._album is not None and self._is_album_right:
+            if not _is_full(error, self._path):
+                return
+            if self._album is not None and self._database is not None and self._is_album_right:
                 self._album.give_way(self._database, ROOM_FOR_ROWS)
-            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            elif self._album is not None:
+                self._album.give_way_unlisted(ROOM_FOR_ROWS)
+            if self._database is not None:
+                self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _is_in_place(self) -> bool:
         try:
@@ -278,10 +290,15 @@ def _is_passing(error: Exception) -> bool:
 
 
 def _may_pass(error: Exception, path: Path) -> bool:
-    """Is it no more than a lock or a full disk? On a full one SQLite also fails to open, in other words."""
+    """Is it no more than a lock or a full disk?"""
+    return "is locked" in str(error) or _is_full(error, path)
+
+
+def _is_full(error: Exception, path: Path) -> bool:
+    """Is it the disk? On a full one SQLite also fails to open, in other words."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOSPC
-    return _is_passing(error) or shutil.disk_usage(path.parent).free < 100_000
+    return "is full" in str(error) or ("is locked" not in str(error) and shutil.disk_usage(path.parent).free < 100_000)
 
 
 _OPEN_SESSIONS = """

@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+import deploy
 from deploy.cameras import Frame
 from deploy.errors import StationError
 from deploy.inspector.annotate import COLOURS, HEAT, annotate, not_ready
@@ -91,6 +93,39 @@ def test_a_film_has_its_name_only_when_it_is_complete(tmp_path: Path) -> None:
     capture = cv2.VideoCapture(str(tmp_path / "annotated.mp4"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["annotated.mp4"]
+
+
+FILMING = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from deploy.cameras import Frame
+from deploy.errors import StationError
+from deploy.inspector.film import Video
+film = Video(Path(sys.argv[1]), 25.0)
+noise = np.random.default_rng(0)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+for number in range(1, 41):
+    film.add(Frame(None, 0.0, number, ""), noise.integers(0, 255, (360, 480, 3), np.uint8))
+try:
+    film.close()
+except StationError as error:
+    print(error)
+"""
+
+
+def test_a_film_that_a_full_disk_broke_off_does_not_get_its_name(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", FILMING, str(tmp_path)],
+        cwd=Path(deploy.__file__).parents[1],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert "annotated.mp4: the film is not whole" in ran.stdout
+    assert [path.name for path in tmp_path.iterdir()] == [".annotated.part.mp4"]
 
 
 def test_a_film_of_nothing_leaves_no_file(tmp_path: Path) -> None:

@@ -84,6 +84,20 @@ def test_a_part_is_shown_where_it_looked_worst(tmp_path: Path) -> None:
     assert rows(store.path, "SELECT frame, kind FROM pictures") == [(2, "defective")]
 
 
+def test_frames_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Of a folder into which each picture is written under the same name."""
+    store = Store(tmp_path / "store.sqlite", SESSION, KEEP)
+    part = PartSoFar(1, Thresholds(accept=0.3, reject=0.6))
+    for number, probability in [(1, 0.7), (2, 0.95), (3, 0.8)]:
+        view = View(number, "newest.png", 5.0, probability, None, None)
+        part.add(view)
+        named = replace(frame(number), name="newest.png")
+        store.add(Step(named, seen=[replace(step(1).seen[0], view=view, so_far=part.result())]))
+    store.add(Step(frame(4), parts=[part.result()]))
+    store.close()
+    assert rows(store.path, "SELECT frame, kind FROM pictures") == [(2, "defective")]
+
+
 def test_the_last_frames_before_a_fault_and_the_first_after_it(tmp_path: Path) -> None:
     store = Store(tmp_path / "store.sqlite", SESSION, replace(KEEP, before_fault=3))
     for number in range(1, 8):

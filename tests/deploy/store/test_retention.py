@@ -12,7 +12,8 @@ from deploy.inspector.step import Step
 from deploy.store import Place, Policy, Store, retention
 from deploy.store.policy import MB
 from deploy.store.retention import Retention
-from deploy.store.schema import connect
+from deploy.store.rows import INSERT
+from deploy.store.schema import connect, migrate, transaction
 from tests.deploy.store.feed import DEFECTIVE, GOOD, SESSION, fault, rows, step, wait_for
 
 
@@ -101,23 +102,67 @@ def test_rows_that_stay_are_not_looked_at_again_at_every_commit(tmp_path: Path, 
         assert database.execute("SELECT min(record) FROM parts").fetchone()[0] > 90, "in an hour they are"
 
 
-def test_a_view_and_a_part_take_what_is_reckoned(tmp_path: Path) -> None:
+LONG = "2026-11-20T06-00-00-123456_press1_top_"
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "fault_", "part_bytes"),
+    [
+        (Place("top"), "frame ", None, 150),
+        (Place("press-line-1-top", "left-bore"), LONG, None, None),
+        (Place("Überwachung-Süd-" * 2, "r" * 40), LONG, "was 612 ms old when it was judged, at most 500 ms are allowed", None),
+    ],
+    ids=["short", "long", "longest"],
+)
+def test_a_view_and_a_part_take_what_is_reckoned(
+    place: Place, name: str, fault_: str | None, part_bytes: int | None, tmp_path: Path
+) -> None:
     path = tmp_path / "store.sqlite"
     store = Store(path, SESSION)
     box = Box(812, 404, 160, 160)
     for number in range(1_000_000, 1_001_000):
         example = step(number)
-        view = replace(example.seen[0].view, age_ms=23.47)
+        view = replace(example.seen[0].view, age_ms=23.47, name=f"{name}{number}", fault=fault_)
         seen = replace(example.seen[0], view=view, sighting=Sighting(box, box, whole=True))
         part = replace(example.parts[0], age_ms=23.47, peak=(892, 484))
         store._waiting.records = number
-        store.add(replace(example, seen=[seen], parts=[part], latency_ms=25.31), Place("top"))
+        store.add(replace(example, seen=[seen], parts=[part], latency_ms=25.31), place)
     store.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        reckoned = retention.bytes_of_views(database)
         sizes = {}
         for table in ("frames", "parts"):
             before = used(path)
             database.execute(f"DELETE FROM {table}")
-            sizes[table] = (before - used(path)) / 1_000
-    assert sizes["frames"] == pytest.approx(retention.VIEW_BYTES, rel=0.1)
-    assert sizes["parts"] == pytest.approx(150, rel=0.1), "docs/station.md says for how long a record lasts"
+            sizes[table] = before - used(path)
+        assert retention.bytes_of_views(database) == 0
+    assert reckoned == pytest.approx(sizes["frames"], rel=0.1)
+    if part_bytes is not None:
+        assert sizes["parts"] / 1_000 == pytest.approx(part_bytes, rel=0.1), "docs/station.md says for how long a record lasts"
+
+
+@pytest.mark.parametrize("fault_", [None, f"{LONG} was 612 ms old when it was judged, at most 500 ms are allowed"])
+def test_views_make_room_before_parts_however_long_their_names_are(
+    fault_: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Views alone would fill the quota before they are reckoned to take half of it, and every part would go."""
+    monkeypatch.setattr(retention, "AT_ONCE", 250)
+    quota = 2 * MB
+    with closing(connect(tmp_path / "store.sqlite")) as database:
+        migrate(database, tmp_path / "store.sqlite")
+        database.execute("INSERT INTO sessions (started, source) VALUES ('', '')")
+        old = Retention(quota)
+        at = "2026-11-20T06:00:00.123+00:00"
+        for first in range(1, 20_000, 100):
+            with transaction(database):
+                for number in range(first, first + 100):
+                    view = (1, "c" * 40, "r" * 40, number, number, 1, f"{LONG}{number}", at, 12.3, 15.6, 0.1, fault_, *[100] * 4)
+                    part = (1, number, "c" * 40, "r" * 40, number, 1, at, "GOOD", 0.1, 1, 0, number, number, f"{LONG}{number}")
+                    database.execute(INSERT["frames"], view)
+                    database.execute(INSERT["parts"], (*part, 100, 100, 12.3, 15.6, None))
+            old.make_room(database)
+        before = used(tmp_path / "store.sqlite")
+        assert before < 1.2 * quota
+        assert database.execute("SELECT max(part) FROM parts").fetchone() == (20_000,)
+        database.execute("DELETE FROM parts")
+        assert before - used(tmp_path / "store.sqlite") == pytest.approx(quota / 2, rel=0.2)

@@ -1,6 +1,7 @@
 """A full disk, a locked database, a folder that cannot be written: inspection goes on, recording comes back, the record tells."""
 
 import json
+import os
 import shutil
 import sqlite3
 import stat
@@ -10,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,6 +111,34 @@ def test_a_disk_that_is_full_at_the_start_is_waited_for(small_disk: Path) -> Non
     assert rows(store.path, "SELECT session, ended IS NULL FROM sessions") == [(1, 0)]
 
 
+@pytest.mark.parametrize("leave", [0, 20_000, 45_000, 57_000, 70_000, 80_000])  # not to be opened; to be opened, but no rows
+def test_pictures_make_room_where_a_disk_is_full_at_the_start(leave: int, small_disk: Path) -> None:
+    store = Store(small_disk / "store.sqlite", SESSION, KEEP)
+    for number in range(1, 20):
+        store.add(replace(step(number, GOOD if number > 15 else DEFECTIVE), frame=frame(number, side=128)))
+    store.close()
+    stranger = next(small_disk.glob("pictures/*/*")).with_name("holiday.jpg")
+    stranger.write_bytes(bytes(1000))
+    os.utime(stranger, (0, 0))
+    fill(small_disk, leave)
+    store = Store(small_disk / "store.sqlite", SESSION, KEEP)
+    assert leave > 0 or store.session is None
+    for number in range(101, 121):
+        store.add(step(number))
+    wait_for(lambda: store.committed() >= 20)
+    store.close()
+    assert store.rows_lost == 0
+    assert rows(store.path, "SELECT count(*) FROM parts WHERE session = 2") == [(20,)]
+    gone = "SELECT part, gone FROM pictures JOIN parts USING (session, record) WHERE gone IS NOT NULL ORDER BY picture"
+    removed = rows(store.path, gone)
+    assert removed[-4:] == [(part, "made room") for part in range(16, 20)], "the good ones first"
+    assert removed[:-4] == [(part, "made room") for part in range(1, len(removed) - 3)], "then the oldest others"
+    assert len(removed) < 15
+    files = {path.relative_to(small_disk / "pictures").as_posix() for path in small_disk.glob("pictures/*/part*")}
+    assert files == {path for (path,) in rows(store.path, "SELECT path FROM pictures WHERE gone IS NULL")}
+    assert stranger.exists()
+
+
 def test_a_full_disk_makes_room_by_removing_pictures(small_disk: Path) -> None:
     store = Store(small_disk / "store.sqlite", SESSION, KEEP)
     for number in range(1, 301):  # 300 pictures of some 40 kB do not fit onto 8 MB
@@ -127,16 +156,10 @@ def test_a_full_disk_makes_room_by_removing_pictures(small_disk: Path) -> None:
 
 
 @contextmanager
-def lock(path: Path, folder: Path, pragma: str = "") -> Iterator[None]:
-    """Another process holds the database for as long as this lasts."""
-    code = (
-        "import sqlite3, sys, time; from pathlib import Path\n"
-        "database = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)\n"
-        f"database.execute('{pragma}') if {pragma!r} else None\n"
-        "database.execute('BEGIN EXCLUSIVE'); Path(sys.argv[2]).touch()\n"
-        "time.sleep(600)"
-    )
+def another_process(code: str, path: Path, folder: Path) -> Iterator[None]:
+    """It does something with the database, and goes on holding it for as long as this lasts."""
     held = folder / "held"
+    code = f"import sqlite3, sys, time; from pathlib import Path\n{code}\nPath(sys.argv[2]).touch(); time.sleep(600)"
     quiet = subprocess.DEVNULL
     process = subprocess.Popen([sys.executable, "-c", code, str(path), str(held)], stdin=quiet, stdout=quiet, stderr=quiet)
     try:
@@ -146,6 +169,25 @@ def lock(path: Path, folder: Path, pragma: str = "") -> Iterator[None]:
         process.kill()
         process.wait()
         held.unlink(missing_ok=True)
+
+
+def lock(path: Path, folder: Path, pragma: str = "") -> AbstractContextManager[None]:
+    """Another process locks the database."""
+    code = (
+        "database = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)\n"
+        f"database.execute('{pragma}') if {pragma!r} else None\n"
+        "database.execute('BEGIN EXCLUSIVE')"
+    )
+    return another_process(code, path, folder)
+
+
+def reader(path: Path, folder: Path, fetch: str = "fetchone") -> AbstractContextManager[None]:
+    """Another process exports the parts; with `fetchone` it is in the midst of them, with `fetchall` it has them."""
+    code = (
+        "database = sqlite3.connect(f'{Path(sys.argv[1]).as_uri()}?mode=ro', uri=True)\n"
+        f"found = database.execute('SELECT * FROM parts'); found.{fetch}()"
+    )
+    return another_process(code, path, folder)
 
 
 def test_a_locked_database_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,6 +381,66 @@ def test_a_file_that_is_taken_away_is_begun_anew(is_kept: bool, tmp_path: Path) 
     assert any("the file was taken away; a new one is begun" in message for message in told)
     if is_kept:
         assert rows(tmp_path / "old.sqlite", "SELECT part FROM parts") == [(1,)]
+
+
+@contextmanager
+def moved_while_read(folder: Path, fetch: str = "fetchone") -> Iterator[Store]:
+    """Parts 1 to 49 are committed, then the file is moved to old.sqlite while another process reads it; 50 to 54 come later."""
+    store = Store(folder / "store.sqlite", SESSION)
+    for number in range(1, 6):
+        store.add(step(number))
+    wait_for(lambda: store.committed() == 5)
+    with reader(store.path, folder, fetch):
+        for number in range(6, 50):
+            store.add(step(number))
+        wait_for(lambda: store.committed() == 49)
+        store.path.rename(folder / "old.sqlite")
+        for number in range(50, 55):
+            store.add(step(number))
+        yield store
+
+
+def check_whole(path: Path, parts: range) -> None:
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+    assert rows(path, "SELECT part FROM parts ORDER BY record") == [(part,) for part in parts]
+
+
+def test_a_file_that_is_moved_while_it_is_read_is_whole_before_a_new_one_is_begun(tmp_path: Path) -> None:
+    with moved_while_read(tmp_path) as store:
+        wait_for(lambda: "taken away" in str(store.trouble))
+        assert "read" in str(store.trouble)
+        assert store.committed() == 49
+        assert not store.path.exists()
+    wait_for(lambda: store.committed() == 54)
+    store.close()
+    assert store.rows_lost == 0
+    check_whole(tmp_path / "old.sqlite", range(1, 50))
+    check_whole(store.path, range(50, 55))
+
+
+def test_a_file_that_is_moved_while_a_reader_is_connected_takes_nothing_along(tmp_path: Path) -> None:
+    with moved_while_read(tmp_path, "fetchall") as store:
+        wait_for(lambda: store.committed() == 54)
+        check_whole(tmp_path / "old.sqlite", range(1, 50))
+        check_whole(store.path, range(50, 55))
+        store.close()
+    check_whole(store.path, range(50, 55))
+
+
+def test_the_log_of_a_file_that_was_moved_outlives_the_station(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "CLOSE_WITHIN_S", 0.2)
+    with moved_while_read(tmp_path) as store:
+        wait_for(lambda: store.trouble is not None)
+        store.close()
+        assert store.rows_lost == 5
+        again = Store(store.path, SESSION)
+        again.add(step(55))
+        again.close()
+        check_whole(store.path, range(55, 56))
+        (log,) = tmp_path.glob("store.sqlite-of-*-wal")
+        assert any(log.name in str(message) for (message,) in rows(store.path, "SELECT message FROM events"))
+    log.rename(tmp_path / "old.sqlite-wal")
+    check_whole(tmp_path / "old.sqlite", range(1, 50))
 
 
 def test_a_folder_where_the_file_should_be_is_refused(tmp_path: Path) -> None:

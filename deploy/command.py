@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from deploy.addresses import without_secrets
 from deploy.errors import InspectionError
 
 console = Console()
@@ -19,8 +20,8 @@ def say(text: str, style: str | None = None) -> None:
 
 
 def say_error(text: str) -> None:
-    """Tell the user what went wrong, on stderr."""
-    complaints.print(f"[bold red]error:[/] {escape(text)}", highlight=False, soft_wrap=True)
+    """Tell the user what went wrong, on stderr; without a password, whoever wrote the text."""
+    complaints.print(f"[bold red]error:[/] {escape(without_secrets(text))}", highlight=False, soft_wrap=True)
 
 
 def run(app: typer.Typer) -> None:

@@ -13,10 +13,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from deploy.addresses import shown
 from deploy.bench.loop import Ran, run_engine, run_loop, run_reading
 from deploy.bench.process import Started, start
 from deploy.bench.sources import Raw, Repeated, decoded
-from deploy.cameras import open_camera, shown
+from deploy.cameras import open_camera
 from deploy.cameras.newest import NewestOnly
 from deploy.command import say
 from deploy.files import write_whole

@@ -1,11 +1,11 @@
 """Picture sources behind one protocol: folders, videos, webcams, network streams and industrial cameras."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from deploy.addresses import shown
 from deploy.errors import CameraError, DatasetError
 from deploy.preprocess import Picture
 
@@ -19,12 +19,6 @@ _Opened = TypeVar("_Opened", bound="Camera")
 LIVE_SCHEMES = ("rtsp://", "rtsps://", "http://", "https://")
 DRIVERS = ("usb", "watch", "gstreamer", "basler", "aravis", "gentl")
 """What may stand before a colon, for cameras that have no address."""
-_SECRET = re.compile(r"([?&;/_][\w.-]*(?:pas|pw|auth|secret|token|key)[\w.-]*=)[^&#]*", re.IGNORECASE)
-_SECRET_PROPERTY = re.compile(
-    r"""((?:^|[\s!])[\w.:-]*(?:pass\w*|pw|pwd|auth|secret|token|key)\s*=\s*(?:\(string\)\s*)?)("[^"]*"|'[^']*'|\S+)""",
-    re.IGNORECASE,
-)
-_ADDRESS_IN_TEXT = re.compile(r"""[A-Za-z][\w+.-]+:/+[^\s"']+""")
 
 
 @dataclass(frozen=True)
@@ -123,7 +117,7 @@ def open_camera(
     if "://" in source:
         raise CameraError(f"{shown(source)}: streams are read from {', '.join(LIVE_SCHEMES)}; use one of these addresses")
     raise CameraError(
-        f"{source}: no such file or folder; give a folder of pictures, a video file, a webcam's number (0, 1, …), "
+        f"{shown(source)}: no such file or folder; give a folder of pictures, a video file, a webcam's number (0, 1, …), "
         f"an address such as rtsp://camera/stream, or {':, '.join(DRIVERS)}: and what `inspector cameras` lists"
     )
 
@@ -157,7 +151,7 @@ def _driver(driver: str, which: str, settings: "CameraSettings", limit_s: float)
         from deploy.cameras.settings import refuse_all
         from deploy.cameras.watched import Known, WatchedFolder
 
-        refuse_all(f"watch:{which}", settings, "its pictures are taken by another program")
+        refuse_all(shown(f"watch:{which}"), settings, "its pictures are taken by another program")
         known = Known()
         return lambda: WatchedFolder(Path(which), known)
     if driver == "gstreamer":
@@ -185,7 +179,7 @@ def _webcam(number: int, settings: "CameraSettings", limit_s: float) -> Camera:
     camera = LiveVideo(number, limit_s)
     try:
         configure(number, settings)
-    except CameraError:
+    except BaseException:
         camera.close()
         raise
     return camera
@@ -199,20 +193,3 @@ def seen_from(folder: Path, source: str) -> str:
     if colon and driver in DRIVERS:
         return f"{driver}:{folder / which}" if driver in ("watch", "gentl") else source
     return str(folder / source)
-
-
-def shown(source: str) -> str:
-    """The source as it may be shown and stored: an address without its password, wherever it stands."""
-    if source.startswith("gstreamer:"):
-        return without_secrets(source)
-    address = re.match(r"([A-Za-z][\w+.-]*:/+)(.*)", source, re.DOTALL)  # with one slash, a slip of the finger, too
-    if address is None:
-        return source
-    scheme, rest = address[1], _SECRET.sub(r"\1***", address[2])
-    credentials, at, host = rest.rpartition("@")
-    return f"{scheme}{credentials.partition(':')[0]}:***@{host}" if at and ":" in credentials else f"{scheme}{rest}"
-
-
-def without_secrets(text: str) -> str:
-    """A text, such as a library's message or a pipeline, without the passwords of its addresses and properties."""
-    return _ADDRESS_IN_TEXT.sub(lambda address: shown(address[0]), _SECRET_PROPERTY.sub(r"\1***", text))

@@ -10,9 +10,13 @@ was surely new. Both err towards too old. Neither sees a delay that every frame 
 from collections import deque
 from statistics import fmean
 
+from deploy.errors import CameraLost
+
 DRIFT = 0.001
 """Seconds per second by which a camera's clock may run slow against ours. A link that falls behind by less is not noticed: that
 would be 2 s in half an hour."""
+SET_BACK_S = 0.1
+"""A stream's clock that goes back by more was set; by less it is corrected now and then, which only makes frames look older."""
 WAITED = 0.75
 """Share of the time between two frames in the stream that must have passed here, too: then the buffer was empty."""
 GAP = 2.5
@@ -45,6 +49,7 @@ class Freshness:
         """When the frame was captured, in time.monotonic() seconds; None while the stream is still catching up after opening.
 
         `arrived`: when its read ended, in the same seconds; `stream_s`: its time in the stream, None where that has none.
+        Raises CameraLost when the stream's clock was set back: only a new connection surely holds nothing up.
         """
         if self._began is None:
             self._began = arrived
@@ -58,6 +63,9 @@ class Freshness:
         if self._stream_s is None:
             self._lead = lead
         else:
+            back_s = self._stream_s - stream_s
+            if back_s > SET_BACK_S:
+                raise CameraLost(f"the stream's clock was set back by {back_s:.1f} s: how old its frames are is not known now")
             self._lead = min(lead, self._lead + DRIFT * passed)
             # Twice in a row: a busy processor makes any single read look like one that waited.
             self._waits = self._waits + 1 if passed >= WAITED * (stream_s - self._stream_s) else 0

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.cameras import without_secrets
+from deploy.addresses import without_secrets
 from deploy.cameras.gobject import gstreamer
 from deploy.cameras.pulled import Pull
 from deploy.cameras.settings import CameraSettings, refuse_all

@@ -10,7 +10,7 @@ MAX_HUNG = 3
 
 
 class NothingYet(CameraError):
-    """No frame, and none was due: raised at least every second by drivers whose frames come on an event, such as a trigger."""
+    """No frame, and none was due: raised several times within the limit by drivers that wait for an event, a trigger."""
 
 
 class Life:

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from deploy.cameras import PATIENCE_S, Camera, Frame, Unreadable, without_secrets
+from deploy.addresses import without_secrets
+from deploy.cameras import PATIENCE_S, Camera, Frame, Unreadable
 from deploy.cameras.life import Attempts, Life, NothingYet
 from deploy.cameras.slot import Slot, too_old
 from deploy.cameras.state import Change, Figures, History, State
@@ -21,6 +22,8 @@ BACK_OFF_S = (0.2, 0.5, 1.0)
 for a camera that is back, a shorter one gives slow cameras no time to let go of the last connection."""
 OPEN_LIMIT_S = 10.0
 """An attempt to open a camera that takes longer is given up: network cameras take 1-4 s, industrial ones up to 8 s."""
+PAUSE_S = 0.05
+"""After an error of the watch itself, in seconds."""
 FAULT_AT = 0.9
 """Share of the limit at which the fault is declared, so that it is out when the limit is over."""
 
@@ -175,26 +178,35 @@ class NewestOnly(Camera):
 
     def _fail(self, life: Life, error: Exception) -> None:
         with self._news:
-            life.error, life.failed_at = error, time.monotonic()
+            said = without_secrets(str(error)) or type(error).__name__
+            # Not the error itself: its traceback would keep what a driver holds.
+            life.error, life.failed_at = CameraError(said), time.monotonic()
             if self._life is life:
-                self._lose(life, CameraLost(without_secrets(str(error)) or type(error).__name__))
+                self._lose(life, CameraLost(said))
 
     # The supervising thread.
 
     def _supervise(self) -> None:
-        while True:
-            with self._watch:
-                if not self._unpublished and not self._closing:
-                    self._watch.wait(max(0.0, self._due() - time.monotonic()))
-                self._act()
-                changes, self._unpublished = self._unpublished, []
-                is_over = self._closing or self._history.state is State.ENDED
-            for change in changes:
-                if self._listener is not None:
-                    with suppress(Exception):  # a listener's trouble is not the camera's
-                        self._listener(change)
-            if is_over:
-                return
+        is_over = False
+        while not is_over:
+            try:
+                is_over = self._turn()
+            except Exception:  # no memory, even for saying so: without this thread nothing would ever be given up again
+                time.sleep(PAUSE_S)
+
+    def _turn(self) -> bool:
+        """Wait until there is something to decide, and decide it; is it over?"""
+        with self._watch:
+            if not self._unpublished and not self._closing:
+                self._watch.wait(max(0.0, self._due() - time.monotonic()))
+            self._act()
+            changes, self._unpublished = self._unpublished, []
+            is_over = self._closing or self._history.state is State.ENDED
+        for change in changes:
+            if self._listener is not None:
+                with suppress(Exception):  # a listener's trouble is not the camera's
+                    self._listener(change)
+        return is_over
 
     def _due(self) -> float:
         """When there is something to decide next, in time.monotonic() seconds."""

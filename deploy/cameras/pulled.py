@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from deploy.cameras import PATIENCE_S, Camera, Frame
+from deploy.cameras import PATIENCE_S, Camera, Frame, Unreadable
 from deploy.cameras.life import NothingYet
 from deploy.errors import CameraError, CameraLost
 from deploy.preprocess import Picture
@@ -18,7 +18,7 @@ FIRST_S = 5.0
 SILENCE = 0.75
 """Share of a camera's limit for which it may deliver nothing, or nothing whole, until it counts as lost."""
 EVENT_S = 0.5
-"""How often a camera that waits for its trigger says that it is still there, in seconds."""
+"""How often a camera that waits for its trigger says that it is still there, in seconds; at least four times in its limit."""
 _SLICE_S = 0.25
 """The longest single wait inside an SDK: close() need not wait longer."""
 
@@ -69,7 +69,7 @@ class Pulled(Camera):
         self.live = True
         self.fps = driver.fps
         self._driver = driver
-        self._silence_s = SILENCE * limit_s
+        self._patience_s = min(EVENT_S, limit_s / 4) if driver.on_event else SILENCE * limit_s
         self._in_use = threading.Lock()
         self._closed = self._released = False
         self._sequence = 0
@@ -85,8 +85,11 @@ class Pulled(Camera):
             raise
 
     def read(self) -> Frame:
-        """See `deploy.cameras.Camera.read`. Raises NothingYet while no trigger comes."""
-        return self._next(EVENT_S if self._driver.on_event else self._silence_s)
+        """See `deploy.cameras.Camera.read`.
+
+        Of a triggered camera it raises NothingYet while no trigger comes, and Unreadable for a picture that is not whole.
+        """
+        return self._next(self._patience_s)
 
     def close(self) -> None:
         """Release the camera; again, or while another thread reads, is fine."""
@@ -118,6 +121,12 @@ class Pulled(Camera):
             if pull.picture is not None:
                 return Frame(pull.picture, captured_at, self._sequence, f"frame {self._sequence}")
             trouble = pull.trouble or trouble
+            if pull.delivered and self._driver.on_event:  # a part of its own; no other picture will show it
+                raise Unreadable(
+                    f"{self._driver.name} delivered no whole picture ({trouble}); {self._driver.advice}",
+                    self._sequence,
+                    f"frame {self._sequence}",
+                )
             left = end - time.monotonic()
             if left <= 0 and self._driver.on_event and not trouble:
                 raise NothingYet(f"{self._driver.name} waits for its trigger")

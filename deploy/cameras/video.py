@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deploy.cameras import PATIENCE_S, Camera, Frame, Unreadable, shown
+from deploy.addresses import shown
+from deploy.cameras import PATIENCE_S, Camera, Frame, Unreadable
 from deploy.cameras.fresh import Freshness
 from deploy.errors import CameraError, CameraLost
 from deploy.preprocess import Picture
@@ -81,14 +82,16 @@ class LiveVideo(Camera):
         # One decoding thread: each further one holds back a frame, unseen, which on twelve cores makes every frame 0.5 s old.
         self._capture = _open(device, [cv2.CAP_PROP_N_THREADS, 1, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms])
         self._sequence = 0
-        self.fps = _stated_fps(self._capture)
-        self._freshness = Freshness(started, self.fps)
         # A camera may take seconds over its first frame, so no limit is put on it; some devices open and never deliver any.
         try:
+            self.fps = _stated_fps(self._capture)
+            self._freshness = Freshness(started, self.fps)
             self._first: Frame | None = self._next(math.inf)
-        except CameraLost as error:
+        except BaseException as error:
             self._capture.release()
-            raise CameraError(f"{self._name}: {_why_not(device)}") from error
+            if isinstance(error, CameraLost):
+                raise CameraError(f"{self._name}: {_why_not(device)}") from error
+            raise
 
     def read(self) -> Frame:
         """See `deploy.cameras.Camera.read`."""

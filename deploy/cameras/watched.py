@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.addresses import shown
 from deploy.cameras import Camera, Frame, Unreadable
 from deploy.cameras.folder import is_picture
 from deploy.cameras.life import NothingYet
@@ -19,8 +20,6 @@ SETTLE_S = 0.04
 """A file is whole when it has not changed for so long, and decodes."""
 BAD_S = 2.0
 """A file that has not changed for so long and still does not decode never will."""
-IDLE_S = 0.5
-"""How often read() says that there was nothing, in seconds."""
 _Stamp = tuple[int, int]  # nanoseconds of its last change, bytes
 
 
@@ -54,6 +53,7 @@ class WatchedFolder(Camera):
         self.live = True
         self.fps = None
         self._folder = folder
+        self._name = shown(f"watch:{folder}")
         self._known = known
         self._waiting: dict[str, _Waiting] = {}
         self._sequence = 0
@@ -62,29 +62,26 @@ class WatchedFolder(Camera):
         try:
             found = _look(folder)
         except OSError as error:
-            raise CameraError(f"watch:{folder}: {error.strerror}; expected a folder that pictures are dropped into") from error
+            raise CameraError(f"{self._name}: {error.strerror}; expected a folder that pictures are dropped into") from error
         if known.looked is None:
             known.files, known.looked = found, started
 
     def read(self) -> Frame:
-        """See `deploy.cameras.Camera.read`. Raises Unreadable for a bad file, NothingYet where no picture was dropped."""
-        end = time.monotonic() + IDLE_S
-        while not self._closed.is_set():
-            started = time.monotonic()
-            try:
-                found = _look(self._folder)
-            except OSError as error:
-                raise CameraLost(f"watch:{self._folder}: {error.strerror}; check the folder, or the share it is on") from error
-            self._note(found, started)
-            self._known.looked = started
-            frame = self._newest(started)
-            if frame is not None:
-                return frame
-            now = time.monotonic()
-            if now > end:
-                raise NothingYet(f"no picture was dropped into {self._folder} for {IDLE_S:.1f} s")
-            self._closed.wait(max(POLL_S, now - started))  # a slow disk is not asked without a break
-        raise CameraLost(f"watch:{self._folder} is closed")
+        """See `deploy.cameras.Camera.read`. Raises Unreadable for a bad file, NothingYet after each look that finds none."""
+        if self._closed.is_set():
+            raise CameraLost(f"{self._name} is closed")
+        started = time.monotonic()
+        try:
+            found = _look(self._folder)
+        except OSError as error:
+            raise CameraLost(f"{self._name}: {error.strerror}; check the folder, or the share it is on") from error
+        self._note(found, started)
+        self._known.looked = started
+        frame = self._newest(started)
+        if frame is not None:
+            return frame
+        self._closed.wait(max(POLL_S, time.monotonic() - started))  # a slow disk is not asked without a break
+        raise NothingYet(f"no picture was dropped into {self._name}")
 
     def close(self) -> None:
         """Stop looking; another thread's read() ends."""

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deploy.cameras import Camera, open_camera, shown
+from deploy.addresses import shown
+from deploy.cameras import Camera, open_camera
 from deploy.capture.collection import Collection
 from deploy.capture.in_hand import InHand
 from deploy.capture.keys import Command, Key, find, keys_for

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 
-from deploy.cameras import without_secrets
+from deploy.addresses import without_secrets
 from deploy.errors import InspectionError
 from deploy.inspector.lane import Lane
 

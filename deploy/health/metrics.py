@@ -131,6 +131,14 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         """Is there a thread left for who asks?"""
         return self._free.acquire(blocking=False)
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """As the base class does."""
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread to be had now
+            self._free.release()
+            raise
+
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """As the base class does."""
         try:

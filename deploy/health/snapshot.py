@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.cameras import Camera, without_secrets
+from deploy.addresses import without_secrets
+from deploy.cameras import Camera
 from deploy.cameras.newest import NewestOnly
 from deploy.inspector.drift_window import Figure
 from deploy.inspector.part import now_utc

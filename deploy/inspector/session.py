@@ -14,7 +14,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deploy.cameras import Camera, open_camera, shown
+from deploy.addresses import shown
+from deploy.cameras import Camera, open_camera
 from deploy.cameras.checks import Checks, PictureCheck
 from deploy.cameras.newest import NewestOnly
 from deploy.cameras.state import Change

@@ -9,7 +9,7 @@ import pytest
 
 os.environ.setdefault("PYLON_CAMEMU", "2")  # the SDK looks at it once, when it is loaded
 
-from deploy.cameras import open_camera
+from deploy.cameras import Unreadable, open_camera
 from deploy.cameras.basler import Basler, devices
 from deploy.cameras.life import NothingYet
 from deploy.cameras.newest import NewestOnly
@@ -192,3 +192,19 @@ def test_waiting_for_a_trigger_is_no_fault(opened: tuple[Pulled, Any]) -> None:
     nodes.GetNode("TriggerSource").SetValue("Software")
     nodes.GetNode("TriggerSoftware").Execute()
     assert camera.read().picture.std() > 10
+
+
+def test_a_failed_grab_of_a_triggered_camera_is_one_unreadable_picture(opened: tuple[Pulled, Any]) -> None:
+    camera, nodes = opened
+    nodes.GetNode("TriggerMode").SetValue("On")
+    nodes.GetNode("TriggerSource").SetValue("Software")
+    camera._driver.on_event = True
+    with pytest.raises(NothingYet):
+        list(iter(camera.read, None))
+    nodes.GetNode("ForceFailedBufferCount").SetValue(1)
+    nodes.GetNode("ForceFailedBuffer").Execute()
+    nodes.GetNode("TriggerSoftware").Execute()
+    with pytest.raises(Unreadable, match="incompletely grabbed") as caught:
+        camera.read()
+    nodes.GetNode("TriggerSoftware").Execute()
+    assert camera.read().sequence == caught.value.sequence + 1

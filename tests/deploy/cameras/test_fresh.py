@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.cameras.fresh import DRIFT, EMPTIED_S, Freshness
+from deploy.cameras.fresh import DRIFT, EMPTIED_S, SET_BACK_S, Freshness
+from deploy.errors import CameraLost
 
 PERIOD_S = 0.04
 READ_S = 0.001
@@ -95,10 +96,21 @@ def test_without_a_clock_a_camera_may_be_faster_or_slower_than_it_states(true_fp
     assert read - stamp < 2 * period_s
 
 
-def test_a_clock_that_jumps_back_makes_frames_old_and_never_young() -> None:
+@pytest.mark.parametrize("back_s", [0.25, 1, 30])
+def test_a_clock_that_is_set_back_is_a_loss(back_s: float) -> None:
+    fresh = Freshness(OPENED_AT, 25)
+    frames = arrivals([0.005] * 101)
+    for captured, read in frames[:100]:
+        fresh.captured_at(read, captured)
+    captured, read = frames[100]
+    with pytest.raises(CameraLost, match=rf"was set back by {back_s - PERIOD_S:.1f} s"):
+        fresh.captured_at(read, captured - back_s)
+
+
+def test_a_clock_that_is_corrected_by_a_little_makes_frames_older_and_never_younger() -> None:
     fresh = Freshness(OPENED_AT, 25)
     for index, (captured, read) in enumerate(arrivals([0.005] * 200)):
-        stamp = fresh.captured_at(read, captured - (30 if index >= 100 else 0))
+        stamp = fresh.captured_at(read, captured - (SET_BACK_S if index >= 100 else 0))
         assert stamp is None or stamp < captured + PERIOD_S
     assert stamp is not None
-    assert read - stamp > 25 or stamp == OPENED_AT  # no frame is older than the stream
+    assert SET_BACK_S / 2 < read - stamp < SET_BACK_S + PERIOD_S

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import deploy
-from deploy.cameras import Camera, Frame, Unreadable
+from deploy.cameras import Camera, Frame, Unreadable, state
 from deploy.cameras.life import MAX_HUNG, Life, NothingYet
 from deploy.cameras.newest import NewestOnly
 from deploy.cameras.slot import Slot
@@ -322,6 +323,23 @@ def test_a_listener_that_fails_does_not_stop_the_watch() -> None:
         assert isinstance(outcomes(live, lambda what: isinstance(what, Frame))[-1], Frame)
 
 
+def test_the_watch_goes_on_when_there_is_no_memory_for_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[State] = []
+
+    def change(*words: Any) -> Change:
+        if words[3] in (State.STALLED, State.LOST) and refused.count(words[3]) < 2:
+            refused.append(words[3])
+            raise MemoryError
+        return Change(*words)
+
+    monkeypatch.setattr(state, "Change", change)
+    cameras = iter([Hanging(), Steady()])
+    with NewestOnly(lambda: next(cameras), back_off_s=(0.01,), limit_s=0.3) as live:
+        outcomes(live, lambda what: isinstance(what, Frame) and what.sequence > 1)
+    assert refused.count(State.STALLED) == 2
+    assert State.LOST in refused
+
+
 def test_figures_say_the_true_rate_and_age() -> None:
     with NewestOnly(Steady) as live:
         wait_until(lambda: live.figures().captured > 100)
@@ -379,3 +397,14 @@ def test_the_end_of_a_recording_comes_after_its_last_frame() -> None:
 def test_the_first_opening_fails_at_once() -> None:
     with pytest.raises(CameraError, match="not there"):
         newest(CameraError("not there"))
+
+
+@pytest.mark.parametrize("error", [ValueError("a driver's own error"), CameraError("rtsp://anna:secret@cam/belt: no stream")])
+def test_what_the_first_opening_raises_is_told_without_its_frames_and_secrets(error: Exception) -> None:
+    def open_again() -> Camera:
+        raise error
+
+    with pytest.raises(CameraError) as caught:
+        NewestOnly(open_again)
+    assert str(caught.value) == str(error).replace("secret", "***")
+    assert "open_again" not in [entry.name for entry in caught.traceback]  # what stands there would keep the device

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 import deploy
-from deploy.cameras import Unreadable, open_camera, seen_from, shown, without_secrets
+from deploy.addresses import shown, without_secrets
+from deploy.cameras import Unreadable, open_camera, seen_from
 from deploy.cameras.newest import NewestOnly
 from deploy.cameras.settings import CameraSettings
+from deploy.command import say_error
 from deploy.errors import CameraError
 from deploy.preprocess import Picture
 
@@ -131,11 +133,41 @@ def test_opencv_and_ffmpeg_keep_their_own_stories_to_themselves(source: str, tmp
             "gstreamer:x264enc key-int-max=30 ! v4l2src device=/dev/video0",
             "gstreamer:x264enc key-int-max=30 ! v4l2src device=/dev/video0",
         ),
+        (" rtsp://anna:my secret@camera/belt", " rtsp://anna:***@camera/belt"),
+        ("rtsp:anna:secret@camera/belt", "rtsp:anna:***@camera/belt"),
+        ("-rtsp://anna:secret@camera/belt", "-rtsp://anna:***@camera/belt"),
+        ("watch:smb://anna:secret@host/share", "watch:smb:***@host/share"),
+        ("http://camera/video.cgi?usr=anna&psw=secret&fps=5", "http://camera/video.cgi?usr=anna&psw=***&fps=5"),
         ("basler:4001", "basler:4001"),
+        ("watch:/mnt/a:b", "watch:/mnt/a:b"),
+        ("usb:/dev/v4l/by-id/usb-a@b", "usb:/dev/v4l/by-id/usb-a@b"),
     ],
 )
 def test_a_password_is_never_shown(source: str, expected: str) -> None:
     assert shown(source) == expected
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        " rtsp://anna:secret@h/x",
+        "rtsp:anna:secret@h/x",
+        "rtsp:/anna:secret@h/x",
+        "rtmp://anna:secret@h/x",
+        "watch:smb://anna:secret@h/share",
+        "watch:rtsp:anna:secret@h/x",
+        "usb:rtsp://anna:secret@h/x",
+        "gentl:http://anna:secret@h/x.cti",
+        "-rtsp://anna:secret@h/x",
+        "rtsp://127.0.0.1:9/x?psw=secret",
+    ],
+)
+def test_no_password_stands_in_what_opening_raises(source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(CameraError) as caught:
+        open_camera(source)
+    assert "secret" not in str(caught.value)
+    say_error(f"station.yaml: the camera {source.strip()} is unknown")
+    assert "secret" not in capsys.readouterr().err
 
 
 def test_a_library_s_message_is_shown_without_a_password() -> None:

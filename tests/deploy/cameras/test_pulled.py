@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deploy.cameras import pulled
+from deploy.cameras import Frame, Unreadable, pulled
 from deploy.cameras.life import NothingYet
+from deploy.cameras.newest import NewestOnly
 from deploy.cameras.pulled import Pull, Pulled
 from deploy.errors import CameraError, CameraLost
 
@@ -112,6 +113,33 @@ def test_a_triggered_camera_opens_without_a_picture_and_says_that_there_is_none(
     camera = Pulled(Told(nothing, on_event=True))
     with pytest.raises(NothingYet):
         camera.read()
+
+
+def test_a_triggered_camera_says_so_often_enough_for_its_limit() -> None:
+    camera = Pulled(Told(nothing, on_event=True), limit_s=0.2)
+    asked = time.monotonic()
+    for _ in range(10):
+        with pytest.raises(NothingYet):
+            camera.read()
+    assert time.monotonic() - asked < 10 * 0.09  # from 0.09 s on it would be stalled
+
+
+def test_a_torn_picture_of_a_triggered_camera_is_told_and_the_camera_stays_open() -> None:
+    driver = Told(nothing, torn, nothing, soon, on_event=True)
+    found: list[Frame | Unreadable] = []
+    with NewestOnly(lambda: Pulled(driver)) as camera:
+        while not found or isinstance(found[-1], Unreadable):
+            try:
+                frame = camera.read()
+                assert frame is not None
+                found.append(frame)
+            except Unreadable as error:
+                found.append(error)
+        assert driver.released == 0
+    first, second = found
+    assert str(first) == "the camera delivered no whole picture (a packet is missing); look at it"
+    assert (first.sequence, first.name) == (2, "frame 2")
+    assert second.sequence > 2
 
 
 def test_closing_twice_and_under_a_read_releases_once() -> None:

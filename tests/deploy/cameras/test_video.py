@@ -1,13 +1,15 @@
 """Recordings that are complete, and recordings that are not."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import cv2
 import numpy as np
 import pytest
 
-from deploy.cameras import Unreadable
+from deploy.cameras import Unreadable, open_camera, video, webcam
 from deploy.cameras.newest import NewestOnly
 from deploy.cameras.paced import Paced
 from deploy.cameras.video import VideoFile
@@ -87,3 +89,40 @@ def test_a_cut_recording_replayed_as_a_live_camera_is_not_begun_again(record: Re
                 complaints.append(str(error))
     assert len(complaints) == 1
     assert "but only 20 could be read" in complaints[0] or "but only 21 could be read" in complaints[0]
+
+
+@pytest.mark.parametrize("error", [cv2.error("Insufficient memory"), MemoryError(), CameraLost("gone")])
+def test_a_camera_whose_first_frame_fails_is_let_go_of(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = MagicMock()
+    device.get.return_value = 25.0
+    device.retrieve.side_effect = error
+    monkeypatch.setattr(video, "_open", lambda *_: device)
+    with pytest.raises(CameraError if isinstance(error, CameraLost) else type(error)):
+        video.LiveVideo(0)
+    device.release.assert_called_once()
+
+
+def test_a_webcam_whose_settings_fail_is_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = MagicMock()
+    monkeypatch.setattr(video, "LiveVideo", lambda *_: device)
+    monkeypatch.setattr(webcam, "configure", MagicMock(side_effect=MemoryError))
+    with pytest.raises(CameraError, match="MemoryError"):
+        open_camera("0")
+    device.close.assert_called_once()
+
+
+def test_a_stream_whose_clock_is_set_back_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = MagicMock()
+    stream_ms = iter([*range(1000, 3000, 20), *range(2500, 9000, 20)])
+
+    def grab() -> bool:
+        time.sleep(0.02)
+        return True
+
+    device.grab.side_effect = grab
+    device.get.side_effect = lambda wanted: next(stream_ms) if wanted == cv2.CAP_PROP_POS_MSEC else 50.0
+    device.retrieve.return_value = (True, np.zeros((4, 4, 3), np.uint8))
+    monkeypatch.setattr(video, "_open", lambda *_: device)
+    camera = video.LiveVideo("rtsp://camera/belt")
+    with pytest.raises(CameraLost, match=r"clock was set back by 0\.5 s"):
+        list(iter(camera.read, None))

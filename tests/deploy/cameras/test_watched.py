@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy.cameras import Camera, Frame, Unreadable, open_camera
+from deploy.cameras import Camera, Frame, Unreadable, open_camera, watched
 from deploy.cameras.life import NothingYet
 from deploy.cameras.newest import NewestOnly
 from deploy.cameras.settings import CameraSettings
 from deploy.cameras.state import State
-from deploy.cameras.watched import Known, WatchedFolder
+from deploy.cameras.watched import Known, WatchedFolder, _look
 from deploy.errors import CameraError, CameraLost
 
 
@@ -255,6 +255,24 @@ def test_a_removed_folder_that_is_made_anew(tmp_path: Path) -> None:
             read_until_lost(camera)
             folder.mkdir()
             time.sleep(0.5)
+
+
+@pytest.mark.parametrize(("limit_s", "look_s"), [(0.5, 0.0), (1.0, 0.0), (2.0, 0.33)])
+def test_an_empty_folder_is_no_silence_whatever_the_limit_and_the_share(
+    limit_s: float, look_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(folder: Path) -> dict[str, tuple[int, int]]:
+        time.sleep(look_s)
+        return _look(folder)
+
+    monkeypatch.setattr(watched, "_look", look)
+    states: list[State] = []
+    with open_camera(f"watch:{tmp_path}", limit_s=limit_s, listener=lambda change: states.append(change.after)):
+        time.sleep(4)
+        seen = states[:]
+    assert seen[0] is State.STREAMING
+    assert seen[-1] is State.STREAMING
+    assert seen.count(State.STALLED) <= 1  # a loaded machine may be late once
 
 
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:

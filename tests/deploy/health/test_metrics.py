@@ -33,6 +33,24 @@ def test_connections_that_say_nothing_take_a_few_threads_and_not_for_long(port: 
             wait_for(lambda: answers(port))
 
 
+def test_threads_that_cannot_be_started_cost_no_places(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[str] = []
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if "process_request" in thread.name and len(refused) < 2 * AT_ONCE:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with metrics_served("127.0.0.1", port, snapshot):
+        for _ in range(2 * AT_ONCE):
+            assert not answers(port)
+        assert answers(port)
+    assert len(refused) == 2 * AT_ONCE
+
+
 def test_an_address_of_another_machine_is_told(port: int) -> None:
     with (
         pytest.raises(StationError, match=f"203.0.113.7 port {port} cannot be listened on .*assign.*Give another port"),

@@ -1,3 +1,4 @@
+import gc
 import subprocess
 import sys
 import threading
@@ -214,6 +215,32 @@ def test_a_driver_that_hangs_while_it_opens_is_given_up() -> None:
         outcomes(live, lambda what: "did not open within" in str(what))
         told.set()
         outcomes(live, lambda what: isinstance(what, Frame))
+
+
+def test_a_camera_that_is_lost_again_and_again_leaves_nothing_behind() -> None:
+    class Failing(Camera):
+        def __init__(self) -> None:
+            self.live, self.fps = True, None
+            self.frames = iter([Frame(np.zeros((1000, 1000, 3), np.uint8), time.monotonic(), 1, "frame 1")])
+
+        def read(self) -> Frame:
+            try:
+                return next(self.frames)
+            except StopIteration as error:
+                raise CameraLost("unplugged") from error
+
+        def close(self) -> None:
+            pass
+
+    gc.collect()
+    gc.disable()  # what only the collector of cycles finds may stay for minutes, and so may its pictures
+    try:
+        with NewestOnly(Failing, back_off_s=(0.001,)) as live:
+            wait_until(lambda: live.figures().reconnects_last_hour > 20)
+            left = [one for one in gc.get_objects() if isinstance(one, (Failing, Frame))]
+            assert len(left) < 8
+    finally:
+        gc.enable()
 
 
 def test_the_first_opening_does_not_hang_either() -> None:

@@ -120,6 +120,8 @@ def test_a_picture_that_waited_is_never_called_fresh(opened: tuple[Pulled, Any])
     nodes.GetNode("AcquisitionFrameRateEnable").SetValue(True)
     camera.read()
     read_at = time.monotonic()
+    driver: Any = camera._driver
+    assert driver._camera.GetGrabResultWaitObject().Wait(30_000)
     nodes.GetNode("AcquisitionFrameRateAbs").SetValue(1)  # nothing new comes behind the one that waits
     time.sleep(0.4)
     waited = camera.read()

@@ -187,6 +187,8 @@ def _wrong(spec: BundleSpec) -> str | None:
         return f"the name {shown(spec.name)!r} is found; expected letters, digits, . _ and -"  # records are filed under it
     if not 1 <= spec.version < 1 << 31:  # as wide as every database takes it
         return f"version {shown(spec.version, 40)} is found; expected 1 to {(1 << 31) - 1}"
+    if spec.classes != ["good", "defective"]:
+        return f"classes {shown(spec.classes)} are found; expected good and defective, in this order"
     if len(spec.files) > MAX_FILES:
         return f"{len(spec.files)} files are listed; at most {MAX_FILES} expected"
     for name, digest in spec.files.items():

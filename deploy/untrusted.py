@@ -131,6 +131,8 @@ def _walk(data: mmap.mmap) -> None:
         kind, at, end = waiting.pop()
         while at < end:
             key, at = _varint(data, at, end)
+            if key >> 32:  # readers cut it off there, and see another field than we do
+                raise ValueError(f"not an ONNX model (byte {at})")
             field, wire = key >> 3, key & 7
             start, value = at, 1
             if wire == 0:

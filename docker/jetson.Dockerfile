@@ -20,7 +20,7 @@ COPY pyproject.toml README.md /source/
 COPY deploy /source/deploy
 # onnxruntime has no GPU wheel for JetPack 6, so it is the CPU's; the GPU's engine is the system's TensorRT.
 RUN --mount=type=bind,source=docker/scripts,target=/scripts \
-    /scripts/install-edge.sh cpu --system-site-packages && /scripts/check-tensorrt.sh
+    /scripts/install-edge.sh jetson --system-site-packages && /scripts/check-tensorrt.sh
 
 # hadolint ignore=DL3006
 FROM jetpack-${JETPACK}
@@ -28,7 +28,7 @@ RUN --mount=type=bind,source=docker/scripts,target=/scripts \
     /scripts/install-system.sh python3 libgl1 libglib2.0-0 && /scripts/make-user.sh
 COPY --from=build /opt/inspector /opt/inspector
 ENV VENV=/opt/inspector HOME=/data PATH=/opt/inspector/bin:$PATH PYTHONDONTWRITEBYTECODE=1
-RUN --mount=type=bind,source=docker/scripts,target=/scripts /scripts/check-imports.sh cv2 onnxruntime deploy.cli
+RUN --mount=type=bind,source=docker/scripts,target=/scripts /scripts/check-imports.sh cv2 onnx onnxruntime deploy.cli
 # By number, so that a host can tell that it is not root; without a group, so that the group `video` stays.
 USER 10001
 WORKDIR /data

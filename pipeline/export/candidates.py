@@ -134,7 +134,10 @@ def _make_int8(layout: Layout, file: Path, lab: Lab) -> Int8:
         ranking = searches[0].rank(RANKED_WITH, show)
     chosen = searches[0].run(ranking)
     if lab.tunes and (chosen is None or chosen.share < ENOUGH):
-        searches += _tuned(searches[0], ranking, lab, told)
+        try:
+            searches += _tuned(searches[0], ranking, lab, told)
+        except (RuntimeError, ValueError, ArithmeticError) as error:  # what was found without it stays
+            say(f"fine-tuning failed ({type(error).__name__}: {error}); going on without it", style="yellow")
         chosen = best([one for one in (search.best() for search in searches) if one])
     trials = [trial for search in searches for trial in search.trials]
     write_frontier(file.parent, layout.precision, trials, chosen)

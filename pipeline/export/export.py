@@ -1,11 +1,11 @@
 """`pipeline export`: a run in, a signed bundle out, with only the candidates that passed the gate."""
 
-import re
 import shutil
 from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.table import Table
 
 from deploy.bundle import sha256_of
@@ -21,14 +21,13 @@ from pipeline.evaluation.metrics import Scores
 from pipeline.evaluation.predict import derive, predict, torch_infer
 from pipeline.export.calibration import choose_calibration
 from pipeline.export.candidates import FILES, PRECISIONS_OF, Lab, Target, judge_all, make
+from pipeline.export.folder import bundle_of, growing, label_of, set_aside
 from pipeline.export.gate import MAX_FP32_DIFFERENCE, Reference, agreement, needed_agreement, refer
 from pipeline.export.good_pictures import LEAST, good_pictures
 from pipeline.export.graph import write_onnx
 from pipeline.export.signing import sign, signing_key
-from pipeline.training.run import PARTIAL, Run, environment, load_run
+from pipeline.training.run import Run, environment, load_run
 
-REFUSED = ".refused"
-"""Ends the name of a folder that became no bundle, for want of what was required."""
 GOLDEN = 8
 FIRM = 3.0
 """A golden picture is so many standard deviations of a camera's noise away from the thresholds."""
@@ -59,88 +58,100 @@ def export_run(
     wanted = [one for one in (PRECISIONS_OF[target] if target else PRECISIONS) if one != "fp32"]
     if require and not any(one.startswith(require) for one in wanted):
         raise GateFailed(f"{require} is required, but --target {target} has none; leave one of the two out")
-    folder = _open(out, name or run.manifest.dataset)
-    spec, fp32 = run.recipe.preprocessing(), folder / FILES["fp32"]
-    with console.status("writing and checking FP32"):
-        model = run.model()
-        write_onnx(model, run.decision.calibration, spec, fp32)
-        torch_scores = predict(test, spec, torch_infer(model, run.decision.calibration))
-    engine = OnnxRuntimeEngine(fp32)
-    layouts = sum(one.startswith("int8") for one in wanted)
-    with console.status("how often FP32 repeats its verdicts"):
-        derived = derive(validation, spec, engine.infer, run.decision.limits)
-        lab = Lab(
-            fp32=fp32,
-            spec=spec,
-            limits=run.decision.limits,
-            validation=refer(engine.infer, spec, validation, derived),
-            test=refer(engine.infer, spec, test, derived),
-            torch=torch_scores,
-            calibration=calibration,
-            training=lambda: Pictures(training, spec, run.recipe.augmentation, keep=False),
-            tunes=tunes,
-            seconds=60 * minutes / max(1, layouts),
-            seed=run.recipe.seed,
-        )
-    _check_fp32(lab.test.scores, run, torch_scores)
-    golden = _golden(lab.test, spec)
-    if (reference := good_pictures((lab.validation, lab.test), spec)) is None:
-        say(f"a station cannot watch light and focus: fewer than {LEAST} groups of good pictures are held out", style="yellow")
-    models: dict[str, ModelFile] = {}
-    left_out: dict[str, LeftOut] = {}
-    _add("fp32", lab, golden, models, left_out)
-    for precision in wanted:
-        _add(precision, lab, golden, models, left_out)
-    _print_gate(models, left_out)
-    if require and not any(name.startswith(require) and _runs_on(target, model) for name, model in models.items()):
-        reasons = "; ".join(f"{name}: {why.reason}" for name, why in left_out.items() if name.startswith(require))
-        refused = folder.rename(folder.with_name(folder.name.removesuffix(PARTIAL) + REFUSED))
+    if not test:
         raise GateFailed(
-            f"{require} is required, but does not pass: {reasons or 'not in the engine that stands for the target'}; "
-            f"no bundle was written. What was tried: {refused}/frontier.*"
+            f"{path} has no test pictures, so nothing can pass the gate; split the dataset into three parts and train again"
         )
+    if not (run.path / "report.html").is_file():
+        raise GateFailed(f"{path} has no report.html, which the bundle carries; write it again with `pipeline report {path}`")
+    label = label_of(name or run.manifest.dataset)
+    key, file, is_new = signing_key()  # what is wrong with it is told now, and not after the search
+    if is_new:
+        say(f"made a signing key: {file} (keep it; bundles are signed with it)")
+    with growing(out, label) as folder:
+        spec, fp32 = run.recipe.preprocessing(), folder / FILES["fp32"]
+        with console.status("writing and checking FP32"):
+            model = run.model()
+            write_onnx(model, run.decision.calibration, spec, fp32)
+            torch_scores = predict(test, spec, torch_infer(model, run.decision.calibration))
+        engine = OnnxRuntimeEngine(fp32)
+        layouts = sum(one.startswith("int8") for one in wanted)
+        with console.status("how often FP32 repeats its verdicts"):
+            derived = derive(validation, spec, engine.infer, run.decision.limits)
+            lab = Lab(
+                fp32=fp32,
+                spec=spec,
+                limits=run.decision.limits,
+                validation=refer(engine.infer, spec, validation, derived),
+                test=refer(engine.infer, spec, test, derived),
+                torch=torch_scores,
+                calibration=calibration,
+                training=lambda: Pictures(training, spec, run.recipe.augmentation, keep=False),
+                tunes=tunes,
+                seconds=60 * minutes / max(1, layouts),
+                seed=run.recipe.seed,
+            )
+        _check_fp32(lab.test.scores, run, torch_scores)
+        golden = _golden(lab.test, spec)
+        if (reference := good_pictures((lab.validation, lab.test), spec)) is None:
+            say(
+                f"a station cannot watch light and focus: fewer than {LEAST} groups of good pictures are held out", style="yellow"
+            )
+        models: dict[str, ModelFile] = {}
+        left_out: dict[str, LeftOut] = {}
+        _add("fp32", lab, golden, models, left_out)
+        for precision in wanted:
+            _add(precision, lab, golden, models, left_out)
+        _print_gate(models, left_out)
+        if require and not any(name.startswith(require) and _runs_on(target, model) for name, model in models.items()):
+            reasons = "; ".join(f"{name}: {why.reason}" for name, why in left_out.items() if name.startswith(require))
+            refused = set_aside(folder)
+            raise GateFailed(
+                f"{require} is required, but does not pass: {reasons or 'not in the engine that stands for the target'}; "
+                f"no bundle was written. What was tried: {refused}/frontier.*"
+            )
 
-    np.savez_compressed(folder / "golden.npz", frames=golden, probability=engine.infer(golden).probability)
-    shutil.copyfile(run.path / "report.html", folder / "report.html")
-    final = folder.with_name(folder.name.removesuffix(PARTIAL))
-    label, version = _named(final)
-    _seal(
-        folder,
-        BundleSpec(
-            name=label,
-            version=version,
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            classes=["good", "defective"],
-            preprocessing=spec,
-            models=models,
-            left_out=left_out,
-            source=Source(
-                backbone=run.recipe.backbone,
-                head=run.recipe.head,
-                origin=run.recipe.source.origin if run.recipe.source else "unknown",
-                weights_sha256=sha256_of(run.weights),
+        np.savez_compressed(folder / "golden.npz", frames=golden, probability=engine.infer(golden).probability)
+        shutil.copyfile(run.path / "report.html", folder / "report.html")
+        final, label, version = bundle_of(folder)
+        _seal(
+            folder,
+            key,
+            BundleSpec(
+                name=label,
+                version=version,
+                created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                classes=["good", "defective"],
+                preprocessing=spec,
+                models=models,
+                left_out=left_out,
+                source=Source(
+                    backbone=run.recipe.backbone,
+                    head=run.recipe.head,
+                    origin=run.recipe.source.origin if run.recipe.source else "unknown",
+                    weights_sha256=sha256_of(run.weights),
+                ),
+                data=Data(
+                    name=run.manifest.dataset,
+                    manifest_sha256=run.manifest.sha256(),
+                    pictures=run.manifest.pictures(),
+                    groups=run.manifest.groups(),
+                    version=run.manifest.version,
+                    leakage=run.manifest.leakage,
+                ),
+                calibration=Calibration(pictures_sha256=[sample.sha256 for sample in calibration]),
+                reference=reference,
+                software=environment(),
+                files={file.name: sha256_of(file) for file in sorted(folder.iterdir())},
             ),
-            data=Data(
-                name=run.manifest.dataset,
-                manifest_sha256=run.manifest.sha256(),
-                pictures=run.manifest.pictures(),
-                groups=run.manifest.groups(),
-                version=run.manifest.version,
-                leakage=run.manifest.leakage,
-            ),
-            calibration=Calibration(pictures_sha256=[sample.sha256 for sample in calibration]),
-            reference=reference,
-            software=environment(),
-            files={file.name: sha256_of(file) for file in sorted(folder.iterdir())},
-        ),
-    )
-    folder.rename(final)
-    say(f"bundle: {final}", style="bold")
-    if run.manifest.leakage:
-        say(run.manifest.leakage, style="bold red")
-    if run.decision.undecided:
-        say(f"a station with this bundle sends every part to a person: {run.decision.undecided}", style="bold red")
-    return final
+        )
+        folder.rename(final)
+        say(f"bundle: {final}", style="bold")
+        if run.manifest.leakage:
+            say(run.manifest.leakage, style="bold red")
+        if run.decision.undecided:
+            say(f"a station with this bundle sends every part to a person: {run.decision.undecided}", style="bold red")
+        return final
 
 
 def _runs_on(target: Target | None, model: ModelFile) -> bool:
@@ -199,31 +210,11 @@ def _golden(test: Reference, spec: Preprocessing) -> Picture:
     return np.stack([letterbox(read_picture(test.samples[place].file), spec) for place in chosen])
 
 
-def _open(out: Path, name: str) -> Path:
-    label = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
-    out.mkdir(parents=True, exist_ok=True)
-    for stale in out.iterdir():
-        if re.fullmatch(rf"{re.escape(label)}-\d+{re.escape(PARTIAL)}", stale.name):
-            shutil.rmtree(stale)  # an interrupted export; nothing in it is worth more than writing it again
-    numbers = [int(match[1]) for folder in out.iterdir() if (match := re.fullmatch(rf"{re.escape(label)}-(\d+)", folder.name))]
-    folder = out / f"{label}-{max(numbers, default=0) + 1}{PARTIAL}"
-    folder.mkdir()
-    return folder
-
-
-def _named(bundle: Path) -> tuple[str, int]:
-    label, _, version = bundle.name.rpartition("-")
-    return label, int(version)
-
-
-def _seal(folder: Path, spec: BundleSpec) -> None:
-    key, file, made = signing_key()
+def _seal(folder: Path, key: Ed25519PrivateKey, spec: BundleSpec) -> None:
     content = spec.model_dump_json(indent=2).encode()
     signature = sign(content, key)
     (folder / "bundle.json").write_bytes(content)
     (folder / "signature").write_bytes(signature.content())
-    if made:
-        say(f"made a signing key: {file} (keep it; bundles are signed with it)")
     say(f"signed by {signature.public_key}")
 
 

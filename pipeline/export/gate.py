@@ -209,7 +209,7 @@ def refusal(evidence: GateEvidence) -> str | None:
         least = least if evidence.auroc_again is None else min(least, evidence.auroc_again)
         if evidence.auroc < least:
             reasons.append(f"AUROC {evidence.auroc:.4f} against {evidence.auroc_fp32:.4f} in FP32 (at least {least:.4f} needed)")
-    if evidence.agreement < needed_agreement(evidence):
+    if not evidence.agreement >= needed_agreement(evidence):  # also where it is not a number
         itself = ", as often as FP32 with itself from shot to shot" if evidence.repeatability < MIN_AGREEMENT else ""
         needed = f"at least {needed_agreement(evidence):.1%}{itself}"
         reasons.append(f"{evidence.agreement:.1%} of verdicts agree with FP32 ({needed})")

@@ -34,6 +34,11 @@ def signing_key() -> tuple[Ed25519PrivateKey, Path, bool]:
         return _read(file), file, False
     if named:
         raise SignatureError(f"{KEY_VARIABLE} names {file}, which does not exist; create the key or unset the variable")
+    if (public := file.with_name(PUBLIC)).exists():
+        raise SignatureError(
+            f"{public} is there, but {file} is not: bring it back, or name it with {KEY_VARIABLE}. Stations that trust it would "
+            f"refuse bundles of a new key; where none does, delete {public}"
+        )
     return _make(file.parent), file, True
 
 

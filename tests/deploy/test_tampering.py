@@ -464,6 +464,36 @@ def test_weights_kept_in_another_file_are_refused(copy: Path, hide: Callable[[An
     assert "model.onnx: keeps weights in another file" in str(refusal(copy))
 
 
+def test_a_field_number_that_readers_cut_off_is_refused(copy: Path) -> None:
+    """protobuf takes 32 bits of a tag: with a bit above, `external_data` would pass us by under another number."""
+    import onnx
+
+    model = onnx.load(copy / "model.onnx", load_external_data=False)
+    entry = onnx.StringStringEntryProto(key="location", value="secret.bin").SerializeToString()
+    tag = (13 << 3 | 2) | 1 << 32
+    varint = bytes([tag >> shift & 127 | 128 for shift in range(0, 28, 7)]) + bytes([tag >> 28])
+    tensor = model.graph.initializer[2].SerializeToString() + varint + bytes([len(entry)]) + entry
+    del model.graph.initializer[2]
+    graph = model.graph.SerializeToString() + _field(5, tensor)
+    model.ClearField("graph")
+    (copy / "model.onnx").write_bytes(model.SerializeToString() + _field(7, graph))
+    reseal(copy)
+    assert "model.onnx: not an ONNX model" in str(refusal(copy))
+
+
+def _field(number: int, content: bytes) -> bytes:
+    size, length = len(content), b""
+    while size > 127:
+        length, size = length + bytes([size & 127 | 128]), size >> 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + content
+
+
+@pytest.mark.parametrize("classes", [["x"], ["defective", "good"], ["good", "defective", "other"]])
+def test_other_classes_than_ours_are_refused(classes: list[str], copy: Path) -> None:
+    reseal(copy, lambda spec: spec.update(classes=classes))
+    assert "expected good and defective" in str(refusal(copy))
+
+
 def test_an_engine_built_elsewhere_is_refused(copy: Path) -> None:
     import onnx
     from onnx import helper

@@ -82,7 +82,7 @@ def test_health_is_the_selftest_of_the_bundle(image: str) -> None:
 
 def test_a_jetson_sees_its_own_tensorrt() -> None:
     install = next(run.value for stage in stages(dockerfile("jetson")) for run in stage.every("RUN") if "edge" in run.value)
-    assert install == "/scripts/install-edge.sh cpu --system-site-packages && /scripts/check-tensorrt.sh"
+    assert install == "/scripts/install-edge.sh jetson --system-site-packages && /scripts/check-tensorrt.sh"
     known = {stage.name for stage in stages(dockerfile("jetson"))}
     default = re.search(r"^ARG JETPACK=(.+)$", dockerfile("jetson"), re.MULTILINE)
     assert default

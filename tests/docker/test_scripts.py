@@ -117,8 +117,8 @@ def test_install_train_installs_both_wings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "arguments", "complaint"),
     [
-        ("install-edge.sh", (), "'' is no engine for an image; expected cpu or gpu"),
-        ("install-edge.sh", ("train",), "'train' is no engine for an image; expected cpu or gpu"),
+        ("install-edge.sh", (), "'' is no engine for an image; expected cpu, gpu or jetson"),
+        ("install-edge.sh", ("train",), "'train' is no engine for an image; expected cpu, gpu or jetson"),
         ("install-edge.sh", ("cpu",), "SOURCE: is the folder with pyproject.toml and deploy/"),
         ("install-train.sh", (), "SOURCE: is the folder with pyproject.toml"),
         ("install-system.sh", (), "name the packages to install"),

@@ -52,6 +52,7 @@ PASSES = GateEvidence(pictures=200, auroc=0.95, auroc_fp32=0.951, agreement=0.99
         ({"auroc": 0.945, "auroc_again": 0.944}, None),
         ({"auroc": 0.943, "auroc_again": 0.944}, "AUROC 0.9430 against 0.9510 in FP32 (at least 0.9440"),
         ({"auroc": None, "auroc_fp32": None}, None),
+        ({"agreement": float("nan")}, "nan% of verdicts agree"),
         ({"escapes": 2}, "2 escapes against 1"),
         ({"auroc": 0.96, "escapes": 0}, None),
     ],
@@ -218,6 +219,21 @@ def test_signing_key_is_made_once_and_kept_private(tmp_path: Path, monkeypatch: 
     signature = sign(b"content", again)
     Ed25519PublicKey.from_public_bytes(bytes.fromhex(signature.public_key)).verify(bytes.fromhex(signature.signature), b"content")
     assert sign(b"content", key) == signature
+
+
+def test_a_lost_key_is_not_replaced_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _, file, _ = signing_key()
+    public = file.with_name("signing_key.pub")
+    trusted = public.read_text()
+    file.rename(tmp_path / "in a safe place")
+    with pytest.raises(SignatureError, match="bring it back"):
+        signing_key()
+    assert public.read_text() == trusted
+    public.unlink()
+    assert signing_key()[2]
 
 
 def test_a_named_key_must_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -291,6 +291,13 @@ def test_fine_tuning_brings_int8_nearer_to_fp32(graph: onnx.ModelProto, bench: B
     assert [node.name for node in tuned.graph.graph.node] == [node.name for node in graph.graph.node]
 
 
+def test_fine_tuning_may_have_ten_steps(graph: onnx.ModelProto, bench: Bench) -> None:
+    """A tenth of them less one, which its warm-up takes, is none."""
+    ranges = choose(collect(graph, [node.input[0] for node in candidates(graph)], bench.frames[:2]), "min-max", False)
+    pictures = Pictures(bench.validation.samples[:4], build("mobilenetv3_small_050", height=64)[1].preprocessing())
+    tune(graph, Tuned(graph, ranges), CPU, (), pictures, epochs=10, rate=1e-4, seed=0)
+
+
 @pytest.mark.parametrize("layout", [TENSORRT, CPU], ids=lambda layout: layout.precision)
 @pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
 @pytest.mark.parametrize(("backbone", "head"), [("mobilenetv2_035", "localising"), ("tf_mobilenetv3_small_100", "pooled")])

@@ -115,7 +115,10 @@ def tune(
     torch.manual_seed(seed)
     loader: DataLoader[Any] = DataLoader(pictures, BATCH, shuffle=True, drop_last=len(pictures) > BATCH)
     optimiser = torch.optim.Adam([{"params": weights, "lr": rate}, {"params": steps, "lr": rate / 10}])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [rate, rate / 10], total_steps=epochs * len(loader), pct_start=0.1)
+    total = epochs * len(loader)
+    # Of ten steps a tenth would be a warm-up of no steps, which torch divides by.
+    warm_up = max(0.1, 1.5 / total)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [rate, rate / 10], total_steps=total, pct_start=warm_up)
     with counting("fine-tuning for INT8") as show, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Using a non-tuple sequence")  # onnx2torch's, of its own slicing
         for epoch in range(epochs):
@@ -129,7 +132,7 @@ def tune(
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 schedule.step()
-                show(epoch * len(loader) + number + 1, epochs * len(loader))
+                show(epoch * len(loader) + number + 1, total)
     learned = {name: module.span() for name, module in rounded.items()}
     return Tuned(with_weights(start.graph, _learned(start.graph, pupil)), {**start.ranges, **learned})
 

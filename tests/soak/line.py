@@ -9,14 +9,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import cv2
 
+from deploy.store import Place, Store
+from deploy.store.policy import MB
 from tests.deploy.cameras.rtsp import RtspCamera
 from tests.deploy.commands import COMMAND, ENVIRONMENT
 from tests.deploy.redness import drawn_part, write_bundle
+from tests.deploy.store.feed import SESSION, step, wait_for
 
 RTSP_FPS = 8
 DROP_EVERY_S = 0.25
@@ -86,6 +91,7 @@ class Line:
         self.is_small_disk = subprocess.run(mount, capture_output=True, check=False).returncode == 0
         if self.is_small_disk:
             stack.callback(self._keep_record)
+        self._write_history()
         for bundle in self.bundles:
             write_bundle(bundle)
         shutil.copytree(self.bundles[0], self.bad_bundle)
@@ -104,6 +110,16 @@ class Line:
         record = {"folder": str(self.record), "quota_mb": RECORD_MB, "pictures": pictures}
         station = {"name": "soak", "bundle": str(self.bundles[0]), "cameras": cameras, "record": record}
         self.station.write_text(json.dumps(station, indent=1))
+
+    def _write_history(self) -> None:
+        """As after months: the record is as large as it may be. While it grows, SQLite's caches do, and so would memory."""
+        file = self.record / "store.sqlite"
+        store, numbers = Store(file, SESSION, quota_bytes=RECORD_MB * MB), count(1)
+        with closing(store):
+            while file.stat().st_size < RECORD_MB * MB:
+                for number in islice(numbers, 500):
+                    store.add(replace(step(number), parts=[]), Place("rtsp", "left"))
+                wait_for(lambda: store.rows_waiting == 0)
 
     def _keep_record(self) -> None:
         shutil.copytree(self.record, self.folder / "record", dirs_exist_ok=True)

@@ -16,7 +16,7 @@ from tests.soak.line import MAX_AGE_MS, RECORD_MB, Line
 from tests.soak.samples import Sample, quarters, sample
 
 WARM_UP = 1 / 6
-"""Share of the time after which memory is compared: latencies are ranked over 10 000 frames, SQLite fills its cache."""
+"""Share of the time after which memory is compared: latencies are ranked over 10 000 frames, drift over 500 parts."""
 MEMORY_MB = 300
 
 

@@ -105,7 +105,7 @@ def fitted(picture: npt.NDArray[Any], spec: Preprocessing) -> npt.NDArray[Any]:
 
     Shrinking averages: every pixel has about the same weight, so that a scratch of one pixel does not fall between two samples.
     INTER_AREA alone does that with scalar code for all but whole ratios; halves are exact and fast. So the picture is brought to
-    2, 4, ... times its size by interpolation in steps of 0.75 to 1.5 pixels, and halved: a fifth of the time from 640 x 480 to
+    2, 4, ... times its size by interpolation in steps of 0.75 to 1.5 pixels, and halved: a third of the time from 640 x 480 to
     224 x 168, with a mean difference of 0.2 grey levels. A very large one is halved before, too.
     """
     _, _, height, width = letterbox_placement(picture.shape[0], picture.shape[1], spec)

@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ValidationError
 
-from deploy.bundle_spec import PRECISIONS, REFERENCE, SCHEMA_VERSION, BundleSpec, Judged, ModelFile, Signature
+from deploy.bundle_spec import PRECISIONS, REFERENCE, SCHEMA_VERSION, BundleSpec, Judged, ModelFile, Signature, is_name
 from deploy.errors import BundleError, SignatureError
 from deploy.preprocess import Picture
 from deploy.untrusted import array_heads, check_onnx, plain_file, shown, strict_json
@@ -183,8 +183,8 @@ def _other_schema(found: Any, content: dict[str, Any]) -> str:
 
 def _wrong(spec: BundleSpec) -> str | None:
     """What a signed manifest must not say: names that lead out of the folder, files without a hash, sizes nobody exports."""
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", spec.name) or not spec.name.strip("."):
-        return f"the name {shown(spec.name)!r} is found; expected letters, digits, . _ and -"  # records are filed under it
+    if not is_name(spec.name):
+        return f"the name {shown(spec.name)!r} is found; expected letters, digits, . _ and -"
     if not 1 <= spec.version < 1 << 31:  # as wide as every database takes it
         return f"version {shown(spec.version, 40)} is found; expected 1 to {(1 << 31) - 1}"
     if spec.classes != ["good", "defective"]:

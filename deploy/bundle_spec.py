@@ -1,5 +1,6 @@
 """What the files of a bundle say: `bundle.json`, which is all that the training wing tells the edge wing, and `signature`."""
 
+import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +13,11 @@ SCHEMA_VERSION = 2
 REFERENCE = "onnxruntime"
 """The engine that every bundle was judged in; it stands for those that only the device has."""
 PRECISIONS = ("fp32", "fp16", "int8-qdq", "int8-cpu")
+
+
+def is_name(text: str) -> bool:
+    """May a bundle be called so? Folders and records are filed under its name."""
+    return re.fullmatch(r"[A-Za-z0-9._-]{1,200}", text) is not None and text.strip(".") != ""
 
 
 class _Record(BaseModel):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deploy.bundle_spec import is_name
 from deploy.errors import GateFailed
 from pipeline.training.run import PARTIAL
 
@@ -18,7 +19,7 @@ REFUSED = ".refused"
 def label_of(name: str) -> str:
     """The name as bundles bear it. Raises GateFailed for one that no inspector takes."""
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
-    if not label.strip(".") or len(label) > 200:
+    if not is_name(label):
         raise GateFailed(f"the name {name!r} is given; expected up to 200 letters, digits, . _ and -: give another --name")
     return label
 
